@@ -1,0 +1,30 @@
+# Everyday commands. Each sets up what it needs in .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: demo test lint format
+
+demo: $(INSTALLED)
+	$(BIN)/python -m training.demo --workdir=runs/demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# tinysoundfont asks for PyAudio, which it needs for live playback only and which must be compiled:
+# without its dependencies it installs anywhere.
+$(INSTALLED): setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "keras_s2l needs Python 3.11 to 3.13; this is %d.%d. Name one: make PYTHON=python3.12 ..." % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[train,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'tinysoundfont>=0.3.6,<0.4'
+	touch $@

@@ -1,0 +1,102 @@
+"""From the workdir of a finished run to a SavedModel that has been checked."""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+import keras_s2l
+from export import saved_model
+from training import models, records
+from training.checkpoints import load_weights
+from training.config import PretrainConfig
+from training.errors import UserError
+from training.pretrain_lib import FINAL_WEIGHTS
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def run(workdir, output):
+    """Exports the encoder of a run and checks it in a fresh process.
+
+    Args:
+        workdir: Folder of a finished run of `training.pretrain`.
+        output: Folder to make.
+
+    Raises:
+        UserError: If the run is not finished, `output` holds something, or the check fails.
+    """
+    workdir, output = pathlib.Path(workdir), pathlib.Path(output)
+    weights = workdir / FINAL_WEIGHTS
+    if not weights.is_file():
+        raise UserError(
+            f"--workdir={workdir} holds no {FINAL_WEIGHTS}: let `python -m training.pretrain "
+            f"--workdir={workdir}` run to its end first."
+        )
+    config = PretrainConfig(**records.config_in(workdir))
+    encoder = waveform_encoder(config, weights)
+    try:
+        saved_model.write(encoder, _metadata(config, workdir, encoder), output)
+    except FileExistsError as error:
+        raise UserError(
+            f"--output={output} holds something already, and nothing is ever overwritten: give a "
+            "new folder, or remove it."
+        ) from error
+    print(_check_in_fresh_process(encoder, config, output))
+    print(f"Exported {workdir} to {output}")
+
+
+def waveform_encoder(config, weights):
+    """The encoder of waveforms of a config, with weights from a file."""
+    model = models.make_model(config)
+    load_weights(model, weights)
+    encoder = keras_s2l.WaveformEncoder(
+        models.make_frontend(config), model.encoder, config.window_samples, name="waveform_encoder"
+    )
+    encoder.build((None, None))
+    return encoder
+
+
+def _metadata(config, workdir, encoder):
+    report = records.read_json(workdir / "report.json")
+    return {
+        "name": f"keras_s2l/{config.recipe}",
+        "input": {
+            "layout": "(batch, samples)",
+            "dtype": "float32",
+            "range": [-1.0, 1.0],
+            "sample_rate": config.sample_rate,
+            "window_samples": config.window_samples,
+            "data": config.data,
+        },
+        "embedding": config.embedding,
+        "dimensions": encoder.compute_output_shape((None, None))[-1],
+        "pretrained": {name: report[name] for name in ("config", "held_out", "environment")},
+    }
+
+
+def _check_in_fresh_process(encoder, config, output):
+    """The line that `export.verify` prints, once it is content."""
+    random = np.random.default_rng(0)
+    pairs = {}
+    # Shorter than a window, one window, and several: each takes its own way through the graph.
+    for tenths in (5, 10, 25):
+        waveforms = random.uniform(-1, 1, (3, tenths * config.window_samples // 10))
+        pairs[f"waveforms_{tenths}"] = waveforms.astype("float32")
+        embeddings = encoder(pairs[f"waveforms_{tenths}"], training=False)
+        pairs[f"embeddings_{tenths}"] = np.asarray(embeddings)
+    with tempfile.TemporaryDirectory() as folder:
+        expected = pathlib.Path(folder) / "expected.npz"
+        np.savez(expected, **pairs)
+        command = [sys.executable, "-m", "export.verify"]
+        command += [f"--export={output.resolve()}", f"--expected={expected}"]
+        check = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if check.returncode != 0:
+        said = (check.stdout or check.stderr).strip().splitlines() or ["nothing"]
+        raise UserError(
+            f"The export in {output} does not match its checkpoint; nothing was removed. "
+            f"export.verify says: {said[-1]}"
+        )
+    return check.stdout.strip()

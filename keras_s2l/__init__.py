@@ -1,0 +1,15 @@
+"""Self-supervised pre-training by shuffling to learn, and differentiable ranking, for Keras 3."""
+
+from keras_s2l._version import __version__
+from keras_s2l.frontends import LogSpectrogram
+from keras_s2l.patches import Patches
+from keras_s2l.shuffle import PatchShuffle, shuffle_patches, unshuffle_patches
+from keras_s2l.encoders import PatchEncoder, note_backbone
+from keras_s2l.ranking.hard_rank import hard_rank
+from keras_s2l.ranking.soft_rank import SoftRank, soft_rank
+from keras_s2l.ranking.perturbed_rank import perturbed_rank
+from keras_s2l.losses import FenchelYoungRankLoss, SoftRankLoss
+from keras_s2l.metrics import ExactOrderAccuracy, PatchAccuracy
+from keras_s2l.model import ShuffleToLearn
+from keras_s2l.waveforms import WaveformEncoder
+from keras_s2l.hub import HubEncoder

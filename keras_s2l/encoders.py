@@ -1,0 +1,180 @@
+"""Networks over patches: a backbone shared by all of them, then all of them together."""
+
+import keras
+from keras import ops
+
+from keras_s2l import _checks
+
+
+def note_backbone(widths=(32, 64, 64, 64), name="note_backbone"):
+    """A small convolutional network for patches of note spectrograms.
+
+    Each block is a 3 x 3 convolution that halves the time and, while there is more than one bin,
+    the frequency, with batch normalisation and ReLU. It ends in an average over all positions.
+    Trains on two CPU cores. (The paper uses AlexNet, of widths that it does not state.)
+
+    Args:
+        widths: Channels of each block; the last is the number of features of a patch.
+        name: Name of the model.
+
+    Returns:
+        A `keras.Model` from patches `(batch, time, frequency, 1)` of any size to features
+        `(batch, widths[-1])`. Its blocks are named `block_1`, `block_2` …
+
+    Example:
+    >>> note_backbone()(np.zeros((2, 98, 6, 1))).shape   # (2, 64)
+    """
+    inputs = keras.Input((None, None, 1), name="patch")
+    x = inputs
+    for number, width in enumerate(widths, start=1):
+        strides = (2, 1) if number == 1 else (2, 2)
+        x = keras.layers.Conv2D(
+            width, 3, strides, padding="same", use_bias=False, name=f"convolution_{number}"
+        )(x)
+        x = keras.layers.BatchNormalization(name=f"normalization_{number}")(x)
+        x = keras.layers.ReLU(name=f"block_{number}")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def level_names(backbone):
+    """Names of the earlier blocks of one of our own backbones; empty for any other network."""
+    blocks = [
+        layer.name for layer in getattr(backbone, "layers", []) if layer.name.startswith("block_")
+    ]
+    return tuple(blocks[:-1])
+
+
+def with_levels(backbone, levels):
+    """The backbone, with the average activation of earlier layers beside its features.
+
+    Args:
+        backbone: A built Sequential or functional `keras.Model`.
+        levels: Names of its layers.
+
+    Returns:
+        A `keras.Model` that shares the layers of `backbone`, from patches to the features of all
+        levels, `(batch, channels of every level + features)`.
+
+    Raises:
+        ValueError: If `levels` is empty or names a layer that the backbone does not have.
+    """
+    known = [layer.name for layer in getattr(backbone, "layers", [])]
+    unknown = [level for level in levels if level not in known]
+    if unknown or not levels:
+        raise ValueError(
+            "`levels` must name layers of the backbone whose activations join the embedding. Known "
+            f"layers: {known}. Received: levels={list(levels)}"
+        )
+    outputs = [_averaged(backbone.get_layer(level).output) for level in levels]
+    outputs.append(_averaged(backbone.output))
+    features = keras.layers.Concatenate(name="levels")(outputs)
+    return keras.Model(backbone.input, features, name=f"{backbone.name}_levels")
+
+
+def _averaged(activations):
+    """Mean over all positions: `(batch, ..., channels)` to `(batch, channels)`."""
+    positions = tuple(range(1, len(activations.shape) - 1))
+    return ops.mean(activations, axis=positions) if positions else activations
+
+
+@keras.saving.register_keras_serializable(package="keras_s2l")
+class PatchEncoder(keras.layers.Layer):
+    """Applies one backbone to every patch, with the same weights for all.
+
+    Patches are folded into the batch, so batch normalisation inside the backbone takes its
+    statistics over all patches of all examples.
+
+    Args:
+        backbone: A Keras model or layer from `(batch, *patch_shape)` to features. If its output has
+            positions (height, width, time), the features are the average over them.
+
+    Input shape: `(batch, num_patches, *patch_shape)`. Output shape: `(batch, num_patches, features)`.
+
+    Example:
+    >>> PatchEncoder(note_backbone())(np.zeros((2, 10, 98, 6, 1))).shape   # (2, 10, 64)
+
+    Reference: Noroozi and Favaro, 2016, the Context-Free Network, https://arxiv.org/abs/1603.09246
+    """
+
+    def __init__(self, backbone, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(backbone, keras.layers.Layer):
+            raise ValueError(
+                "`backbone` must be a Keras model or layer, for example `note_backbone()`. "
+                f"Received: backbone={backbone!r}"
+            )
+        self.backbone = backbone
+
+    def build(self, patches_shape):
+        if not self.backbone.built:
+            self.backbone.build((None, *patches_shape[2:]))
+        super().build(patches_shape)
+
+    def call(self, patches, training=None):
+        sizes = tuple(ops.shape(patches))
+        folded = ops.reshape(patches, (-1, *sizes[2:]))
+        features = _averaged(self.backbone(folded, training=training))
+        return ops.reshape(features, (-1, sizes[1], features.shape[-1]))
+
+    def compute_output_shape(self, patches_shape):
+        features_shape = self.backbone.compute_output_shape((None, *patches_shape[2:]))
+        return (*patches_shape[:2], features_shape[-1])
+
+    def get_config(self):
+        backbone = keras.saving.serialize_keras_object(self.backbone)
+        return {**super().get_config(), "backbone": backbone}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(
+            **{**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])}
+        )
+
+
+@keras.saving.register_keras_serializable(package="keras_s2l")
+class ContextFreeNetwork(keras.layers.Layer):
+    """Scores patches: the backbone patch by patch, then two fully connected layers over them all.
+
+    Args:
+        backbone: As for `PatchEncoder`.
+        hidden_units: Width of the first fully connected layer, the embedding of the paper (which
+            does not state it).
+
+    Input shape: `(batch, num_patches, *patch_shape)`. Output shape: `(batch, num_patches)` scores.
+
+    Reference: the paper, section III; Noroozi and Favaro, 2016, https://arxiv.org/abs/1603.09246
+    """
+
+    def __init__(self, backbone, hidden_units=256, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden_units = _checks.positive_int("hidden_units", hidden_units, "try 256")
+        self.patch_encoder = PatchEncoder(backbone, name="patch_encoder")
+        self.concatenate = keras.layers.Flatten(name="concatenate")
+        self.fully_connected = keras.layers.Dense(hidden_units, activation="relu", name="fc")
+
+    def build(self, patches_shape):
+        self.patch_encoder.build(patches_shape)
+        features_shape = self.patch_encoder.compute_output_shape(patches_shape)
+        self.fully_connected.build((None, features_shape[1] * features_shape[2]))
+        # float32: half precision would turn scores that differ into ties.
+        self.score = keras.layers.Dense(patches_shape[1], dtype="float32", name="score")
+        self.score.build((None, self.hidden_units))
+        super().build(patches_shape)
+
+    def call(self, patches, training=None):
+        features = self.patch_encoder(patches, training=training)
+        return self.score(self.fully_connected(self.concatenate(features)))
+
+    def compute_output_shape(self, patches_shape):
+        return tuple(patches_shape[:2])
+
+    def get_config(self):
+        backbone = keras.saving.serialize_keras_object(self.patch_encoder.backbone)
+        return {**super().get_config(), "backbone": backbone, "hidden_units": self.hidden_units}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(
+            **{**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])}
+        )

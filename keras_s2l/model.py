@@ -1,0 +1,242 @@
+"""The one file that wires all stages: a Keras model that learns by putting patches in order."""
+
+import keras
+from keras import ops
+
+from keras_s2l import _checks, encoders
+from keras_s2l.losses import FenchelYoungRankLoss
+from keras_s2l.metrics import PatchAccuracy
+from keras_s2l.patches import Patches
+from keras_s2l.ranking.hard_rank import hard_rank
+from keras_s2l.shuffle import PatchShuffle, shuffle_patches, unshuffle_patches
+
+EMBEDDINGS = ("levels", "patches", "fc")
+
+
+@keras.saving.register_keras_serializable(package="keras_s2l")
+class ShuffleToLearn(keras.Model):
+    """Self-supervised pre-training: shuffled patches are put back in order.
+
+    `fit` takes unlabelled examples `x`, or `(x, order)` when the input pipeline drew the orders
+    itself; an order is a permutation for each example, `(batch, num_patches)`. Patches are shuffled
+    in training and test steps only: `model(x)` scores the patches as they stand. `evaluate` uses
+    the same orders every time. `model.encoder` is what to keep.
+
+    Args:
+        backbone: A Keras model or layer from `(batch, *patch_shape)` to features, shared by all
+            patches: `note_backbone()`, one of `keras.applications`, or your own.
+        num_patches: Number of patches.
+        axis: Axis that is sliced, by name or number, as for `Patches`.
+        remainder: `"error"`, `"crop"` or `"pad"`, as for `Patches`.
+        hidden_units: Width of the first fully connected layer over all patches.
+        embedding: What `model.encoder` gives. `"fc"`: the first fully connected layer, as in the
+            paper. `"patches"`: the last features of all patches. `"levels"`: those, and the average
+            activations of earlier layers of the backbone for each patch. `None` is `"levels"` where
+            the levels are known (`note_backbone`, or `levels` given), else `"patches"`.
+        levels: Names of the backbone's layers that join the embedding `"levels"`. `None` takes the
+            earlier blocks of our own backbones; for any other backbone name them.
+        seed: Integer from which the permutations follow, or `None` for one drawn at random.
+
+    Input shape: any that `Patches` can slice. Output shape: `(batch, num_patches)` scores, the
+    lowest for the patch that belongs first.
+
+    Raises:
+        ValueError: If an argument is unknown or does not fit the backbone.
+
+    Example:
+    >>> model = ShuffleToLearn(note_backbone(), num_patches=10, axis="frequency")
+    >>> model.compile(optimizer="adam")
+    >>> model.fit(spectrograms, epochs=20)
+    >>> model.encoder.predict(spectrograms)
+
+    Reference: Carr et al., 2021, https://arxiv.org/abs/2103.09879
+    """
+
+    def __init__(
+        self,
+        backbone,
+        num_patches,
+        axis,
+        remainder="error",
+        hidden_units=256,
+        embedding=None,
+        levels=None,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.patches = Patches(num_patches, axis, remainder, name="patches")
+        self.shuffle = PatchShuffle(seed, name="shuffle")
+        self.evaluation_shuffle = PatchShuffle(0, name="evaluation_shuffle")
+        # Named so as to be saved before `encoder`, which shares its layers: files of weights are
+        # the same whatever the embedding.
+        self.context_free_network = encoders.ContextFreeNetwork(
+            backbone, hidden_units, name="context_free_network"
+        )
+        self.levels = tuple(encoders.level_names(backbone) if levels is None else levels)
+        if embedding is None:
+            embedding = "levels" if self.levels else "patches"
+        self.embedding = _checks.one_of("embedding", embedding, EMBEDDINGS)
+        if self.levels or embedding == "levels":
+            encoders.with_levels(
+                backbone, self.levels
+            )  # Refuses unknown names now, not at the end.
+        self._config = {
+            "num_patches": num_patches,
+            "axis": axis,
+            "remainder": remainder,
+            "hidden_units": hidden_units,
+            "embedding": embedding,
+            "levels": None if levels is None else list(levels),
+            "seed": seed,
+        }
+        self._encoders = _Untracked()
+
+    def build(self, input_shape):
+        if isinstance(input_shape, dict):  # Of a training or test step.
+            input_shape = input_shape["input"]
+        self._input_shape = tuple(input_shape)
+        self.context_free_network.build(self.patches.compute_output_shape(input_shape))
+        self.built = True
+
+    def compile(self, optimizer="adam", loss=None, metrics=None, **kwargs):
+        """As `keras.Model.compile`, with defaults for the task.
+
+        Args:
+            optimizer: A Keras optimizer or its name.
+            loss: Any loss called as `loss(order, scores)`; `None` is `FenchelYoungRankLoss()`.
+            metrics: Metrics called as `metric(order, scores)`; `None` is `[PatchAccuracy()]`.
+            **kwargs: Of `keras.Model.compile`.
+        """
+        loss = FenchelYoungRankLoss() if loss is None else loss
+        metrics = [PatchAccuracy()] if metrics is None else metrics
+        super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def call(self, inputs, training=None):
+        if not isinstance(inputs, dict):
+            return self.context_free_network(self.patches(inputs), training=training)
+        # The pretext task, from `train_step` or `test_step`: the label comes out with the scores.
+        shuffle = self.shuffle if training else self.evaluation_shuffle
+        shuffled, order = shuffle(self.patches(inputs["input"]), inputs.get("order"))
+        return {
+            "order": order,
+            "scores": self.context_free_network(shuffled, training=training),
+        }
+
+    def train_step(self, *state_and_data):  # JAX passes a state before the data.
+        *state, data = state_and_data
+        return super().train_step(*state, self._pretext_task(data))
+
+    def test_step(self, *state_and_data):
+        *state, data = state_and_data
+        return super().test_step(*state, self._pretext_task(data))
+
+    def _pretext_task(self, data):
+        x, order, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        task = {"input": x}
+        if order is not None:
+            if len(order.shape) != 2 or order.shape[1] not in (None, self.patches.num_patches):
+                raise ValueError(
+                    "`fit` and `evaluate` take examples alone, or examples and their orders of shape "
+                    f"(batch, {self.patches.num_patches}). Received: a label of shape "
+                    f"{tuple(order.shape)}"
+                )
+            task["order"] = order
+        return task, None, sample_weight
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        order, scores = _order_and_scores(y, y_pred)
+        return super().compute_loss(x, order, scores, sample_weight, training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        order, scores = _order_and_scores(y, y_pred)
+        return super().compute_metrics(x, order, scores, sample_weight)
+
+    def evaluate(self, *args, **kwargs):
+        self.evaluation_shuffle.reset()
+        return super().evaluate(*args, **kwargs)
+
+    @property
+    def encoder(self):
+        """The encoder of unshuffled inputs, a functional `keras.Model` that shares our weights."""
+        return self.encoder_for(self.embedding)
+
+    def encoder_for(self, embedding):
+        """The encoder that gives `embedding`: `"levels"`, `"patches"` or `"fc"`.
+
+        Returns:
+            A functional `keras.Model` from inputs to `(batch, dimensions)`, sharing our weights.
+
+        Raises:
+            ValueError: If `embedding` is unknown, the levels are, or the model has not been built.
+        """
+        _checks.one_of("embedding", embedding, EMBEDDINGS)
+        if not self.built:
+            raise ValueError(
+                "The encoder exists once the model knows the shape of its inputs: call `fit`, or "
+                "`build((None, time, frequency, 1))`, first"
+            )
+        if embedding not in self._encoders.by_embedding:
+            self._encoders.by_embedding[embedding] = self._make_encoder(embedding)
+        return self._encoders.by_embedding[embedding]
+
+    def _make_encoder(self, embedding):
+        network = self.context_free_network
+        inputs = keras.Input(self._input_shape[1:], name="input")
+        patches = self.patches(inputs)
+        if embedding == "levels":
+            with_levels = encoders.with_levels(network.patch_encoder.backbone, self.levels)
+            features = encoders.PatchEncoder(with_levels, name="patch_encoder")(patches)
+        else:
+            features = network.patch_encoder(patches)
+        outputs = network.concatenate(features)
+        if embedding == "fc":
+            outputs = network.fully_connected(outputs)
+        return keras.Model(inputs, outputs, name=f"encoder_{embedding}")
+
+    def reorder(self, x, order):
+        """Shuffles inputs and puts them back in order as the model would, to look at.
+
+        Args:
+            x: Inputs, as for `fit`.
+            order: Integers `(batch, num_patches)`, a permutation for each input.
+
+        Returns:
+            `(shuffled, restored)`, both of the shape of the inputs (as cropped or padded).
+        """
+        shuffled = shuffle_patches(self.patches(ops.convert_to_tensor(x)), order)
+        ranks = hard_rank(self.context_free_network(shuffled, training=False))
+        return self.patches.inverse(shuffled), self.patches.inverse(
+            unshuffle_patches(shuffled, ranks)
+        )
+
+    def get_config(self):
+        backbone = self.context_free_network.patch_encoder.backbone
+        backbone = keras.saving.serialize_keras_object(backbone)
+        return {"name": self.name, "backbone": backbone, **self._config}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(
+            **{**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])}
+        )
+
+
+class _Untracked:
+    """Holds models that share our layers, out of sight of Keras' tracking of sublayers."""
+
+    def __init__(self):
+        self.by_embedding = {}
+
+
+def _order_and_scores(y, y_pred):
+    """The label and the scores of a step."""
+    if isinstance(y_pred, dict):
+        return y_pred["order"], y_pred["scores"]
+    # Keras builds losses and metrics on the outputs of a plain call first: only shapes matter then.
+    return (y_pred if y is None else y), y_pred

@@ -1,0 +1,98 @@
+"""Shuffled patches and the order that undoes it: `shuffled[b, i] == patches[b, order[b, i]]`."""
+
+import keras
+from keras import ops
+
+
+def shuffle_patches(patches, order):
+    """Puts patch `order[b, i]` of each example into slot `i`.
+
+    Args:
+        patches: Tensor of shape `(batch, num_patches, ...)`.
+        order: Integer tensor of shape `(batch, num_patches)`, each row a permutation.
+
+    Returns:
+        Tensor of the shape of `patches`.
+    """
+    sizes = tuple(ops.shape(patches))
+    first = sizes[1] * ops.arange(sizes[0], dtype="int32")[:, None]
+    flat = ops.reshape(patches, (-1, *sizes[2:]))
+    # One gather of whole patches: the only copy.
+    taken = ops.take(flat, ops.reshape(ops.cast(order, "int32") + first, (-1,)), axis=0)
+    return ops.reshape(taken, sizes)
+
+
+def unshuffle_patches(shuffled, order):
+    """Puts the patch in slot `i` back to its place `order[b, i]`: undoes `shuffle_patches`."""
+    return shuffle_patches(shuffled, ops.argsort(order, axis=1))
+
+
+class ReplicaSeedGenerator(keras.random.SeedGenerator):
+    """A `keras.random.SeedGenerator` whose seeds differ between the replicas of a strategy.
+
+    Keras' own gives each replica of a `tf.distribute` strategy the same seed, hence each the same
+    permutations.
+    """
+
+    def next(self, ordered=True):
+        seed = super().next(ordered=ordered)
+        if keras.backend.backend() != "tensorflow":
+            return seed
+        import tensorflow as tf  # Not a dependency of the other backends.
+
+        context = tf.distribute.get_replica_context()  # None while a model is built in `scope()`.
+        replica = context.replica_id_in_sync_group if context else 0
+        return tf.random.fold_in(tf.cast(seed, tf.int32), replica)
+
+
+@keras.saving.register_keras_serializable(package="keras_s2l")
+class PatchShuffle(keras.layers.Layer):
+    """Shuffles the patches of each example by a fresh permutation, any of the `num_patches!`.
+
+    It shuffles whenever it is called, in training and in inference: it is the pretext task, not an
+    augmentation.
+
+    Args:
+        seed: Integer from which all permutations follow, or `None` for one drawn at random. The
+            permutations differ between examples, calls, and replicas of a strategy.
+
+    Call with patches `(batch, num_patches, ...)`, and optionally the `order` to use in place of a
+    fresh one. Returns `(shuffled, order)`: the patches, and int32 `(batch, num_patches)` with
+    `shuffled[b, i] == patches[b, order[b, i]]`. `order` is the label: sorting the patches by rank
+    restores the input.
+
+    Example:
+    >>> shuffled, order = PatchShuffle(seed=0)(patches)
+    >>> restored = unshuffle_patches(shuffled, order)   # == patches
+
+    Reference: the paper, section II: permutations are drawn on the fly, all `n!` are targets.
+    """
+
+    def __init__(self, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = ReplicaSeedGenerator(seed)
+        self._first_state = ops.convert_to_numpy(self.seed_generator.state.value)
+
+    def build(self, *shapes):
+        self.built = True
+
+    def call(self, patches, order=None):
+        if order is None:
+            order = self.draw_order(ops.shape(patches)[0], patches.shape[1])
+        return shuffle_patches(patches, order), order
+
+    def draw_order(self, batch, num_patches):
+        """Fresh permutations, int32 `(batch, num_patches)`."""
+        keys = keras.random.uniform((batch, num_patches), dtype="float32", seed=self.seed_generator)
+        return ops.cast(ops.argsort(keys, axis=1), "int32")
+
+    def reset(self):
+        """Starts the permutations again from the seed."""
+        self.seed_generator.state.assign(self._first_state)
+
+    def compute_output_shape(self, patches_shape, order_shape=None):
+        return patches_shape, tuple(patches_shape[:2])
+
+    def get_config(self):
+        return {**super().get_config(), "seed": self.seed}

@@ -1,0 +1,71 @@
+"""Everything that a run depends on, in frozen dataclasses; defaults live here alone."""
+
+import dataclasses
+
+
+def _flag(default, help_text):
+    """A field that the command line can set."""
+    return dataclasses.field(default=default, metadata={"help": help_text})
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which recordings to use."""
+
+    data: str = _flag("notes", "data set")
+    soundfont: str = _flag("", "a .sf2 bank to render notes from, instead of the one installed")
+    data_dir: str = _flag("", "where prepared data sets lie, instead of your TFDS folder")
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig(DataConfig):
+    """A pre-training run."""
+
+    recipe: str = _flag("notes", "named settings; the other flags change them")
+    steps: int = _flag(1000, "training steps in all; more of them continue a finished run")
+    batch_size: int = _flag(128, "examples in a step, over all devices")
+    learning_rate: float = _flag(1e-3, "of Adam")
+    seed: int = _flag(0, "all weights, orders of examples and permutations follow from it")
+    num_patches: int = _flag(10, "number of patches that are put in order")
+    sigma: float = _flag(1.0, "noise of the perturbed rank in the Fenchel-Young loss")
+    evaluate_every: int = _flag(250, "steps between evaluations, pictures and checkpoints")
+    axis: str = "frequency"
+    hidden_units: int = 256
+    embedding: str = "levels"
+    sample_rate: int = 16000
+    window_samples: int = 16000
+    window_ms: float = 25.0
+    stride_ms: float = 16.0
+    fft_length: int = 1024
+    num_mel_bins: int = 60
+    floor: float = 1e-3
+
+
+# Choices of ours, which the run's records name as such.
+NOT_STATED_IN_THE_PAPER = ("window_samples", "floor", "hidden_units", "embedding", "sigma", "seed")
+
+
+@dataclasses.dataclass(frozen=True)
+class TransferConfig(DataConfig):
+    """A transfer run."""
+
+    encoder: str = _flag("", "folder that export.export_encoder made")
+    num_labels: tuple[int, ...] = _flag((500, 1000, 5000), "sizes of the labelled sets")
+    seeds: int = _flag(5, "draws of each labelled set")
+    seed: int = _flag(0, "all draws, heads and the untrained encoder follow from it")
+    head_units: int = _flag(128, "width of the two hidden layers of the head")
+    head_steps: int = _flag(300, "training steps of each head")
+    head_dropout: float = 0.3
+    head_batch_size: int = 128
+    head_learning_rate: float = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoConfig:
+    """The main job. What is `None` is left to the programs that it runs."""
+
+    data_dir: str | None = _flag(None, "where prepared data sets lie, instead of your TFDS folder")
+    steps: int | None = _flag(None, "training steps, instead of the recipe's")
+    num_labels: tuple[int, ...] | None = _flag(None, "sizes of the labelled sets")
+    seeds: int | None = _flag(None, "draws of each labelled set")
+    seed: int | None = _flag(None, "everything follows from it")

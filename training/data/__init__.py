@@ -1,0 +1,3 @@
+"""Data sets by name."""
+
+DATA_SETS = ("notes",)

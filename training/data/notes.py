@@ -1,0 +1,194 @@
+"""`notes`: single notes of musical instruments, rendered from a General MIDI sound bank.
+
+Like NSynth: 16 kHz mono, labelled with pitch, velocity, instrument (General MIDI program) and
+family (program // 8, 15 of them). About 14,000 notes of one second.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+import pathlib
+
+import numpy as np
+import tensorflow_datasets as tfds
+import tqdm
+
+SAMPLE_RATE = 16000
+NUM_SAMPLES = 16000
+HELD_SAMPLES = 12000  # NSynth holds 3 seconds of its 4, then lets go.
+PROGRAMS = range(120)  # The last 8 programs are sound effects.
+PITCHES = range(36, 96)
+VELOCITIES = (64, 112)
+FAMILIES = (
+    "piano",
+    "chromatic_percussion",
+    "organ",
+    "guitar",
+    "bass",
+    "strings",
+    "ensemble",
+    "brass",
+    "reed",
+    "pipe",
+    "synth_lead",
+    "synth_pad",
+    "synth_effects",
+    "ethnic",
+    "percussive",
+)
+SILENCE = 1e-3  # A note whose peak lies below is no note.
+HELD_OUT_PROGRAMS = 2  # Of the 8 programs of each family.
+HELD_OUT_NOTES = 0.15  # Of the notes of each other program.
+
+
+@dataclasses.dataclass
+class NotesConfig(tfds.core.BuilderConfig):
+    """Which sound bank to render."""
+
+    soundfont: str = ""
+
+
+def default_soundfont():
+    """Path of the bank that `pretty_midi` ships, TimGM6mb."""
+    package = importlib.util.find_spec("pretty_midi")
+    if package is None:
+        raise ModuleNotFoundError(
+            "The default sound bank comes with pretty_midi: run `pip install pretty_midi`, or give "
+            "any .sf2 file with --soundfont."
+        )
+    return str(pathlib.Path(package.submodule_search_locations[0]) / "TimGM6mb.sf2")
+
+
+class Notes(tfds.core.GeneratorBasedBuilder):
+    """Notes rendered from a General MIDI sound bank.
+
+    Splits, disjoint: `train`; `test_notes`, other notes of the instruments of `train`;
+    `test_instruments`, all notes of other instruments, of every family.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "120 programs, 60 pitches, 2 velocities, one second."}
+
+    def _info(self):
+        return self.dataset_info_from_configs(
+            description=__doc__,
+            features=tfds.features.FeaturesDict(
+                {
+                    "audio": tfds.features.Tensor(
+                        shape=(NUM_SAMPLES,), dtype=np.int16, encoding="bytes"
+                    ),
+                    "pitch": tfds.features.Scalar(np.int32),
+                    "velocity": tfds.features.Scalar(np.int32),
+                    "instrument": tfds.features.Scalar(np.int32),
+                    "family": tfds.features.ClassLabel(names=list(FAMILIES)),
+                }
+            ),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        del dl_manager  # Nothing is downloaded.
+        notes = {"train": [], "test_notes": [], "test_instruments": []}
+        for key, note in render_notes(self.builder_config.soundfont):
+            notes[_split_of(note)].append((key, note))
+        return {split: iter(members) for split, members in notes.items()}
+
+    def _generate_examples(self):
+        raise NotImplementedError  # `_split_generators` gives the examples themselves.
+
+
+def notes_builder(soundfont=None, data_dir=None):
+    """The TFDS builder of `notes` for a sound bank.
+
+    Args:
+        soundfont: Path of an .sf2 file, or `None` for the one that `pretty_midi` ships.
+        data_dir: Where prepared data sets lie, or `None` for the user's TFDS folder.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no sound bank.
+    """
+    path = pathlib.Path(soundfont or default_soundfont()).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no sound bank {path}. Give an .sf2 file with --soundfont."
+        )
+    content = path.read_bytes()
+    if content[:4] != b"RIFF" or content[8:12] != b"sfbk":
+        raise ValueError(
+            f"{path} is no SoundFont 2 bank: it does not begin with a RIFF sfbk header."
+        )
+    # Banks of one name may differ, so the name of the data set holds what is in the file.
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    config = NotesConfig(name=f"{path.stem}-{digest}", soundfont=str(path))
+    return Notes(config=config, data_dir=data_dir)
+
+
+def render_notes(soundfont):
+    """Renders every note of a bank once: yields `(key, features)`, the same bytes on every run.
+
+    Silent and duplicate notes are dropped.
+    """
+    import tinysoundfont  # Only rendering needs it; a prepared data set loads without.
+
+    synth = tinysoundfont.Synth(samplerate=SAMPLE_RATE)
+    bank = synth.sfload(soundfont)
+    seen = set()
+    grid = [(p, k, v) for p in PROGRAMS for k in PITCHES for v in VELOCITIES]
+    progress = tqdm.tqdm(grid, desc="Rendering notes", unit="note", mininterval=1.0)
+    for key, (program, pitch, velocity) in enumerate(progress):
+        synth.program_select(0, bank, 0, program)
+        audio = _play(synth, pitch, velocity)
+        if not np.all(np.isfinite(audio)):
+            raise ValueError(
+                f"The bank {soundfont} gives numbers that are not finite for program {program}, "
+                f"pitch {pitch}, velocity {velocity}: it is damaged, or not one for General MIDI."
+            )
+        peak = np.max(np.abs(audio))
+        if peak < SILENCE:
+            continue
+        # Some resonant filters overshoot full scale: turn such notes down, clipping would distort.
+        samples = np.round(audio / max(peak, 1.0) * 32767).astype(np.int16)
+        digest = hashlib.sha256(samples.tobytes()).digest()
+        if digest in seen:
+            continue
+        seen.add(digest)
+        yield (
+            key,
+            {
+                "audio": samples,
+                "pitch": pitch,
+                "velocity": velocity,
+                "instrument": program,
+                "family": program // 8,
+            },
+        )
+
+
+def _play(synth, pitch, velocity):
+    """One note, mixed down to mono float32 `(NUM_SAMPLES,)`."""
+    synth.sounds_off()  # What still rings of the note before.
+    synth.noteon(0, pitch, velocity)
+    held = np.frombuffer(bytes(synth.generate(HELD_SAMPLES)), np.float32)
+    synth.noteoff(0, pitch)
+    released = np.frombuffer(bytes(synth.generate(NUM_SAMPLES - HELD_SAMPLES)), np.float32)
+    return np.concatenate([held, released]).reshape(-1, 2).mean(axis=1)
+
+
+def _held_out_programs():
+    """Programs of `test_instruments`: two of each family."""
+    random = np.random.RandomState(0)
+    return {
+        8 * family + member
+        for family in range(len(FAMILIES))
+        for member in random.permutation(8)[:HELD_OUT_PROGRAMS]
+    }
+
+
+def _split_of(note):
+    """Both velocities of a note are on one side: they may be one sample at two levels."""
+    if note["instrument"] in _held_out_programs():
+        return "test_instruments"
+    name = f"{note['instrument']}/{note['pitch']}".encode()
+    draw = int.from_bytes(hashlib.sha256(name).digest()[:4], "big") / 2**32
+    return "test_notes" if draw < HELD_OUT_NOTES else "train"

@@ -1,0 +1,54 @@
+"""Training batches as a pure function of (seed, step): resuming is arithmetic, not a saved buffer."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def example_stream(examples, num_patches, batch_size, seed, start_step, end_step):
+    """Batches `(x, order)` of the steps from `start_step` up to `end_step`, exclusive.
+
+    Each example comes once an epoch, in an order that depends on the seed and the epoch; the
+    permutation of its patches depends on the seed, the step and its place in the batch.
+
+    Args:
+        examples: Array `(examples, ...)`, in memory.
+        num_patches: Length of the permutations.
+        batch_size: Examples in a batch, over all devices.
+        seed: Integer from which everything follows.
+        start_step, end_step: Range of steps.
+
+    Returns:
+        A `tf.data.Dataset` of `(x, order)`: float `(batch_size, ...)`, int32
+        `(batch_size, num_patches)`.
+    """
+    examples = tf.constant(examples)
+    num_examples = len(examples)
+
+    def batch_of(step):
+        position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+        epoch, place = position // num_examples, position % num_examples
+        epoch_seed = tf.stack([tf.fill([batch_size], tf.cast(seed, tf.int64)), epoch, 0 * epoch], 1)
+        index = tf.random.experimental.index_shuffle(
+            place, tf.cast(epoch_seed, tf.int32), num_examples - 1
+        )
+        return tf.gather(examples, index), _orders(seed, step, batch_size, num_patches)
+
+    steps = tf.data.Dataset.range(start_step, end_step)
+    return steps.map(batch_of, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+def fixed_orders(num_examples, num_patches, seed):
+    """The permutations of an evaluation: int32 `(num_examples, num_patches)`, always the same."""
+    return _orders(seed, -1, num_examples, num_patches).numpy()
+
+
+def _orders(seed, step, batch_size, num_patches):
+    step_seed = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), step)
+    keys = tf.random.stateless_uniform([batch_size, num_patches], step_seed)
+    return tf.argsort(keys, axis=1)
+
+
+def batched(examples, function, batch_size=256):
+    """Applies `function` to an array in batches and gives an array: memory stays small."""
+    parts = range(0, len(examples), batch_size)
+    return np.concatenate([np.asarray(function(examples[i : i + batch_size])) for i in parts])

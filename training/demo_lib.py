@@ -1,0 +1,146 @@
+"""The phases of the main job, timed, and the report made from what they leave."""
+
+import pathlib
+import resource
+import shutil
+import subprocess
+import sys
+import time
+
+from training import records
+from training.errors import UserError
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def run(config, workdir):
+    """Runs the phases that are not done yet and writes report.json and report.md.
+
+    Args:
+        config: `DemoConfig`.
+        workdir: Folder of the run. A finished run in it is moved to `<workdir>.1`, `.2` …
+
+    Returns:
+        What to print: the table of the transfer, and where the rest is.
+
+    Raises:
+        UserError: If a phase fails; what was done is kept.
+    """
+    workdir = pathlib.Path(workdir)
+    if (workdir / "report.json").exists():
+        kept = _free_name(workdir)
+        workdir.rename(kept)
+        print(f"The finished run that was in {workdir} is kept in {kept}.", flush=True)
+    done_file = workdir / "phases.json"
+    done = records.read_json(done_file) if done_file.exists() else {"config": None, "seconds": {}}
+    if done["config"] not in (None, records.as_json(config)):
+        raise UserError(
+            f"--workdir={workdir} holds an unfinished run with other settings: give them again, "
+            "another --workdir, or remove it."
+        )
+    done["config"] = records.as_json(config)
+    for name, command in _phases(config, workdir).items():
+        if name in done["seconds"]:
+            continue
+        print(f"\n=== {name}: {' '.join(command)}", flush=True)
+        began = time.monotonic()
+        if name == "export":  # A half-checked one of an interrupted run.
+            shutil.rmtree(workdir / "export", ignore_errors=True)
+        status = subprocess.run([sys.executable, "-m", *command], cwd=ROOT).returncode
+        if status != 0:
+            raise UserError(
+                f"{name} ended with status {status}; the same command goes on from here."
+            )
+        done["seconds"][name] = round(time.monotonic() - began, 1)
+        records.write_json(done_file, done)
+        print(f"=== {name}: {done['seconds'][name]} s", flush=True)
+    return _report(workdir, done)
+
+
+def _phases(config, workdir):
+    """The command of each phase, in order."""
+    workdir = workdir.resolve()
+
+    def command(program, *names, **paths):
+        options = {**{name: getattr(config, name) for name in names}, **paths}
+        return [program] + [f"--{k}={_text(v)}" for k, v in options.items() if v is not None]
+
+    pretrain, export = workdir / "pretrain", workdir / "export"
+    return {
+        "render": command("training.prepare", "data_dir"),
+        "pretrain": command(
+            "training.pretrain", "data_dir", "steps", "seed", recipe="notes", workdir=pretrain
+        ),
+        "export": command("export.export_encoder", workdir=pretrain, output=export),
+        "transfer": command(
+            "training.transfer",
+            *("data_dir", "num_labels", "seeds", "seed"),
+            encoder=export,
+            workdir=workdir / "transfer",
+        ),
+    }
+
+
+def _text(value):
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _free_name(workdir):
+    number = 1
+    while (kept := workdir.with_name(f"{workdir.name}.{number}")).exists():
+        number += 1
+    return kept
+
+
+def _report(workdir, done):
+    """Gathers the reports of the phases into one; gives what to print."""
+    pretrain = records.read_json(workdir / "pretrain" / "report.json")
+    transfer = records.read_json(workdir / "transfer" / "report.json")
+    pictures = workdir / "pictures"
+    pictures.mkdir(exist_ok=True)
+    for made in sorted(workdir.glob("*/pictures/*.png")):
+        shutil.copy(made, pictures / made.name)
+    report = {
+        "wall_seconds": round(sum(done["seconds"].values()), 1),
+        "seconds": done["seconds"],
+        # Of the largest process: the phases run one after another.
+        "peak_memory_bytes": max(
+            records.peak_memory_bytes(resource.RUSAGE_CHILDREN),
+            pretrain["peak_memory_bytes"],
+            transfer["peak_memory_bytes"],
+        ),
+        "held_out": pretrain["held_out"],
+        "chance_patch_accuracy": pretrain["chance_patch_accuracy"],
+        "tasks": transfer["tasks"],
+        "environment": records.environment(),
+    }
+    table = (workdir / "transfer" / "report.md").read_text(encoding="utf-8")
+    summary = _summary(report, table)
+    records.write_text(workdir / "report.md", _markdown(summary))
+    records.write_json(workdir / "report.json", report)
+    return f"\n{summary}\nEverything is in {workdir}: report.md, report.json and pictures.\n"
+
+
+def _summary(report, table):
+    seconds = ", ".join(f"{name} {value:.0f} s" for name, value in report["seconds"].items())
+    return (
+        f"{table}\n"
+        "min ← median → max over draws of labels; one pre-training seed. "
+        f"Held-out patches put in their place: {report['held_out']['patch_accuracy']:.1%} "
+        f"(chance {report['chance_patch_accuracy']:.0%}).\n"
+        f"{report['wall_seconds']:.0f} s in all: {seconds}; peak memory "
+        f"{report['peak_memory_bytes'] / 2**30:.1f} GiB.\n"
+    )
+
+
+def _markdown(summary):
+    return (
+        "# What the pre-trained encoder is worth\n\n"
+        "Frozen encoder, perceptron of three layers on few labels, beside the same encoder "
+        "untrained. Family and pitch are tested on instruments, the instrument on notes, that "
+        "neither pre-training nor the labels have seen.\n\n"
+        f"{summary}\n"
+        "![input, shuffled, put in order](pictures/reordered.png)\n\n"
+        "![transfer](pictures/transfer.png)\n\n"
+        "![learning curve](pictures/learning_curve.png)\n"
+    )

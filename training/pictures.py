@@ -1,0 +1,89 @@
+"""Pictures of a run, as PNG files and as arrays for TensorBoard."""
+
+import io
+import pathlib
+
+import matplotlib.figure
+import numpy as np
+
+
+def reordering(inputs, shuffled, restored, num_patches):
+    """Spectrograms as they were, as the network saw them, and as it put them in order.
+
+    Args:
+        inputs, shuffled, restored: Arrays `(examples, time, frequency, 1)`.
+        num_patches: Number of frequency bands, whose borders are drawn.
+
+    Returns:
+        A matplotlib figure: a row for each example.
+    """
+    columns = {"input": inputs, "shuffled": shuffled, "put in order by the model": restored}
+    figure = matplotlib.figure.Figure((9, 2.4 * len(inputs)), layout="constrained")
+    axes = figure.subplots(len(inputs), len(columns), squeeze=False)
+    for row, example_axes in enumerate(axes):
+        top = max(float(np.max(inputs[row])), 1e-6)
+        for axis, (title, examples) in zip(example_axes, columns.items()):
+            picture = np.asarray(examples[row])[..., 0].T
+            axis.imshow(picture, origin="lower", aspect="auto", cmap="magma", vmin=0, vmax=top)
+            for border in range(1, num_patches):
+                axis.axhline(
+                    border * picture.shape[0] / num_patches - 0.5, color="white", linewidth=0.5
+                )
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if row == 0:
+                axis.set_title(title)
+        example_axes[0].set_ylabel("frequency")
+    for axis in axes[-1]:
+        axis.set_xlabel("time")
+    return figure
+
+
+def learning_curve(rows, chance):
+    """Patch accuracy against steps, from the rows of log.csv."""
+    figure = matplotlib.figure.Figure((6, 3.5), layout="constrained")
+    axis = figure.subplots()
+    steps = [row["step"] for row in rows]
+    axis.plot(steps, [row["val_patch_accuracy"] for row in rows], "o-", label="held-out notes")
+    axis.plot(steps, [row["patch_accuracy"] for row in rows], ".--", label="training notes")
+    axis.axhline(chance, color="gray", linestyle=":", label="chance")
+    axis.set(xlabel="step", ylabel="patches in their place", ylim=(0, 1))
+    axis.legend()
+    return figure
+
+
+def transfer_curves(tasks):
+    """Each task against the number of labels: median, and min to max over label draws.
+
+    Args:
+        tasks: `report["tasks"]` of a transfer run.
+    """
+    figure = matplotlib.figure.Figure((4 * len(tasks), 3.5), layout="constrained")
+    for axis, (task, rows) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks.items()):
+        for encoder, style in (("pretrained", "o-"), ("untrained", "s--")):
+            counts = [int(count) for count in rows[encoder]]
+            spread = {
+                k: [cell[k] for cell in rows[encoder].values()] for k in ("min", "median", "max")
+            }
+            axis.plot(counts, spread["median"], style, label=encoder)
+            axis.fill_between(counts, spread["min"], spread["max"], alpha=0.2)
+        axis.set(title=task, xlabel="labels", ylabel=rows["metric"], xscale="log")
+        axis.set_xticks(counts, [str(count) for count in counts], minor=False)
+        axis.minorticks_off()
+        axis.legend()
+    return figure
+
+
+def save(figure, path):
+    """Writes a figure as PNG, making its folder."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def as_image(figure):
+    """A figure as uint8 `(1, height, width, 4)`, as TensorBoard takes it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=80, format="rgba")
+    width, height = (round(inches * 80) for inches in figure.get_size_inches())
+    return np.frombuffer(buffer.getvalue(), np.uint8).reshape(1, height, width, 4)

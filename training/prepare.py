@@ -1,0 +1,24 @@
+"""Prepares a data set, which the other programs otherwise do at first use.
+
+Example:
+  python -m training.prepare --data=notes
+"""
+
+from training import flags
+from training.config import DataConfig
+from training.data import DATA_SETS
+
+
+def main():
+    from training.data import recordings
+
+    config = DataConfig(**flags.given(DataConfig))
+    builder = recordings.prepare(config)
+    sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
+    print(f"{config.data}: {sizes} in {builder.data_dir} ({builder.info.dataset_size})")
+    return 0
+
+
+if __name__ == "__main__":
+    flags.define(DataConfig, data=list(DATA_SETS))
+    flags.run(main)

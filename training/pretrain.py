@@ -1,0 +1,42 @@
+"""Pre-trains an encoder by shuffling to learn; resumes where its workdir left off.
+
+Example:
+  python -m training.pretrain --recipe=notes --workdir=runs/notes
+
+Writes to the workdir: config.json, log.csv, tensorboard/, checkpoints/, pictures/, and at the end
+final.weights.h5 and report.json. Ctrl-C saves a checkpoint and stops; the same command goes on.
+"""
+
+from training import flags
+from training.config import PretrainConfig
+from training.data import DATA_SETS
+from training.recipes import RECIPES
+
+STOPPED = 130  # As a shell reports a program that Ctrl-C ended.
+
+
+def main():
+    import tensorflow as tf
+
+    from training import pretrain_lib
+
+    tf.config.experimental.enable_op_determinism()
+    workdir = flags.value("workdir")
+    changes = flags.given(PretrainConfig)
+    recipe = RECIPES[changes.get("recipe", PretrainConfig.recipe)]()
+    report = pretrain_lib.run(pretrain_lib.resume_config(workdir, recipe, changes), workdir)
+    if report is None:
+        print(f"Stopped; the same command goes on. A checkpoint is in {workdir}/checkpoints.")
+        return STOPPED
+    accuracy, chance = report["held_out"]["patch_accuracy"], report["chance_patch_accuracy"]
+    print(
+        f"Finished: {accuracy:.1%} of the patches of held-out notes put in their place (chance "
+        f"{chance:.1%}). Weights: {workdir}/{pretrain_lib.FINAL_WEIGHTS}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    flags.define(PretrainConfig, recipe=list(RECIPES), data=list(DATA_SETS))
+    flags.folder("workdir", "folder of the run; the same folder resumes it")
+    flags.run(main)

@@ -1,0 +1,116 @@
+"""What a run leaves to read: config.json, report.json, log.csv; written whole or not at all."""
+
+import csv
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import resource
+import subprocess
+
+from training.errors import UserError
+
+
+def write_text(path, text):
+    """Writes a file so that it is never seen half written."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def write_json(path, record):
+    write_text(path, json.dumps(record, indent=2) + "\n")
+
+
+def read_json(path):
+    """A record, or `UserError` if the file is no JSON."""
+    try:
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}).") from error
+
+
+def config_in(workdir):
+    """The fields of the config that a workdir holds, or `None` if it is new or empty.
+
+    Raises:
+        UserError: If the folder holds files that no run of ours made.
+    """
+    workdir = pathlib.Path(workdir)
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir={workdir} is a file: give a folder.")
+    path = workdir / "config.json"
+    if path.exists():
+        return read_json(path)["config"]
+    if workdir.exists() and any(workdir.iterdir()):
+        raise UserError(
+            f"--workdir={workdir} holds files but no config.json, so it is no run of ours: give a "
+            "new or empty folder."
+        )
+    return None
+
+
+def environment():
+    """What a reader needs to know to repeat a run: commit, versions, machine."""
+    packages = ("keras", "tensorflow", "numpy", "tensorflow-datasets", "keras_s2l")
+    return {
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "machine": platform.platform(),
+        "cpu_cores": len(os.sched_getaffinity(0)),
+    }
+
+
+def _commit():
+    root = pathlib.Path(__file__).parent
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def as_json(config):
+    """The fields of a config as JSON gives them back: lists for tuples."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def write_config(workdir, config, not_stated_in_the_paper=()):
+    """config.json: the config, which choices are ours, and the environment."""
+    fields = as_json(config)
+    record = {
+        "config": fields,
+        "not_stated_in_the_paper": {name: fields[name] for name in not_stated_in_the_paper},
+        "environment": environment(),
+    }
+    write_json(pathlib.Path(workdir) / "config.json", record)
+
+
+def peak_memory_bytes(who=resource.RUSAGE_SELF):
+    """Largest resident memory so far of this process, or of the largest of its children."""
+    return resource.getrusage(who).ru_maxrss * 1024
+
+
+def drop_rows_after(path, step):
+    """Drops the rows of a CSV log that a killed run wrote after its last checkpoint."""
+    path = pathlib.Path(path)
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = list(csv.reader(file)) or [[]]
+    if "step" not in header:
+        return
+    column = header.index("step")
+    kept = [row for row in rows if len(row) == len(header) and int(float(row[column])) <= step]
+    write_text(path, "".join(",".join(row) + "\n" for row in [header, *kept]))
+
+
+def read_log(path):
+    """The rows of a CSV log, as dictionaries of floats."""
+    with pathlib.Path(path).open(newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]

@@ -1,0 +1,31 @@
+"""Measures an exported encoder where labels are few, beside the same encoder untrained.
+
+Example:
+  python -m training.transfer --encoder=runs/notes/export --data=notes --num_labels=500,1000,5000 \\
+    --seeds=5 --workdir=runs/notes/transfer
+
+Embeds all recordings once with the frozen encoder and trains the paper's head, a perceptron of
+three layers, on draws of few labels. Writes report.json, report.md and a picture to the workdir.
+"""
+
+from training import flags
+from training.config import TransferConfig
+from training.data import DATA_SETS
+
+
+def main():
+    import tensorflow as tf
+
+    from training import transfer_lib
+
+    tf.config.experimental.enable_op_determinism()
+    config = TransferConfig(**flags.given(TransferConfig))
+    report = transfer_lib.run(config, flags.value("workdir"))
+    print(transfer_lib.table(report["tasks"]), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    flags.define(TransferConfig, data=list(DATA_SETS))
+    flags.folder("workdir", "folder for the report and the picture")
+    flags.run(main)

@@ -1,0 +1,164 @@
+"""Transfer: what a frozen encoder is worth where labels are few, beside the same one untrained."""
+
+import pathlib
+import time
+
+import keras
+import numpy as np
+import tqdm
+
+import keras_s2l
+from training import pictures, records
+from training.data import recordings, stream
+from training.errors import UserError
+from training.heads import Head
+
+# Task: split that it is tested on, and the metric.
+TASKS = {
+    "family": ("test_instruments", "accuracy"),
+    "instrument": ("test_notes", "accuracy"),
+    "pitch": ("test_instruments", "mean squared error in semitones²"),
+}
+ENCODERS = ("pretrained", "untrained")
+
+
+def check(config):
+    """Refuses a config that cannot be run, before anything is computed."""
+    if not (pathlib.Path(config.encoder) / "saved_model.pb").is_file():
+        raise UserError(
+            f"--encoder={config.encoder} is no export: give the folder that "
+            "`python -m export.export_encoder` made."
+        )
+    if not config.num_labels or min(config.num_labels) < 1:
+        raise UserError(f"--num_labels must be at least 1. Received: {config.num_labels}.")
+    if config.seeds < 1 or config.head_steps < 1 or config.head_units < 1:
+        raise UserError("--seeds, --head_steps and --head_units must be at least 1.")
+
+
+def run(config, workdir):
+    """Trains a head for each task, number of labels, draw of labels and encoder.
+
+    Args:
+        config: `TransferConfig`; `encoder` is the exported folder, and all that is opened of it.
+        workdir: Folder for config.json, report.json, report.md and the picture.
+
+    Returns:
+        The report.
+
+    Raises:
+        UserError: If the encoder, the data or the workdir do not fit.
+    """
+    began = time.monotonic()
+    check(config)
+    workdir = pathlib.Path(workdir)
+    metadata = records.read_json(pathlib.Path(config.encoder) / "metadata.json")
+    _check_workdir(config, workdir)
+    splits = {
+        split: recordings.load(config, split)
+        for split in ("train", "test_notes", "test_instruments")
+    }
+    rate = metadata["input"]["sample_rate"]
+    if splits["train"].sample_rate != rate:
+        raise UserError(
+            f"--encoder={config.encoder} takes {rate} samples a second, --data={config.data} has "
+            f"{splits['train'].sample_rate}."
+        )
+    if max(config.num_labels) > len(splits["train"].audio):
+        raise UserError(
+            f"--num_labels={max(config.num_labels)} is more than the {len(splits['train'].audio)} "
+            "labelled training recordings."
+        )
+    records.write_config(workdir, config)
+    embeddings = {
+        name: {split: _embed(encoder, part) for split, part in splits.items()}
+        for name, encoder in _encoders(config, metadata).items()
+    }
+    report = {
+        "config": records.as_json(config),
+        "encoder": {name: metadata[name] for name in ("name", "embedding", "dimensions")},
+        "environment": records.environment(),
+        "tasks": _tasks(config, splits, embeddings),
+        "seconds": round(time.monotonic() - began, 1),
+        "peak_memory_bytes": records.peak_memory_bytes(),
+    }
+    records.write_json(workdir / "report.json", report)
+    records.write_text(workdir / "report.md", table(report["tasks"]))
+    pictures.save(pictures.transfer_curves(report["tasks"]), workdir / "pictures" / "transfer.png")
+    return report
+
+
+def _check_workdir(config, workdir):
+    stored = records.config_in(workdir)
+    if stored is not None and stored != records.as_json(config):
+        raise UserError(
+            f"--workdir={workdir} holds a run with other settings: give another, or remove it."
+        )
+
+
+def _encoders(config, metadata):
+    """The exported encoder, and one of its architecture with fresh weights."""
+    keras.utils.set_random_seed(config.seed)
+    untrained = keras.saving.deserialize_keras_object(metadata["architecture"])
+    untrained.build((None, None))
+    pretrained = keras_s2l.HubEncoder(config.encoder, trainable=False)
+    return {"pretrained": pretrained, "untrained": untrained}
+
+
+def _embed(encoder, part):
+    waveforms = recordings.waveforms(part.audio)
+    return stream.batched(waveforms, lambda batch: encoder(batch, training=False))
+
+
+def _tasks(config, splits, embeddings):
+    """The cells of every task, with a progress bar over all heads."""
+    total = len(TASKS) * len(ENCODERS) * len(config.num_labels) * config.seeds
+    tasks = {}
+    with tqdm.tqdm(total=total, desc="Training heads", unit="head", mininterval=1.0) as progress:
+        for task, (test_split, metric) in TASKS.items():
+            labels = splits["train"].labels[task], splits[test_split].labels[task]
+            classes = None if task == "pitch" else np.unique(labels[0])
+            if classes is not None:  # Heads number the classes from 0 without holes.
+                labels = tuple(np.searchsorted(classes, part) for part in labels)
+            tasks[task] = {"metric": metric}
+            for name in ENCODERS:
+                train, test = embeddings[name]["train"], embeddings[name][test_split]
+                head = Head(train.shape[1], classes is not None and len(classes), config)
+                cells = tasks[task][name] = {}
+                for count in config.num_labels:
+                    scores = []
+                    for draw in range(config.seeds):
+                        drawn = labelled_set(len(train), count, config.seed, draw)
+                        labelled = (train[drawn], labels[0][drawn])
+                        scores.append(head.score(labelled, (test, labels[1])))
+                        progress.update()
+                    cells[str(count)] = spread(scores)
+    return tasks
+
+
+def labelled_set(num_recordings, count, seed, draw):
+    """Indices of the recordings whose labels are used; smaller sets lie inside larger ones."""
+    return np.random.default_rng([seed, draw]).permutation(num_recordings)[:count]
+
+
+def spread(scores):
+    """min, median and max over label draws."""
+    cell = {"min": np.min(scores), "median": np.median(scores), "max": np.max(scores)}
+    return {name: round(float(value), 4) for name, value in cell.items()}
+
+
+def table(tasks):
+    """The tasks of a report as a Markdown table: min ← **median** → max over label draws."""
+    counts = list(next(iter(tasks.values()))["pretrained"])
+    lines = [
+        "| task | encoder | " + " | ".join(f"{count} labels" for count in counts) + " |",
+        "|---" * (2 + len(counts)) + "|",
+    ]
+    for task, rows in tasks.items():
+        digits = 3 if rows["metric"] == "accuracy" else 1
+        for name in ENCODERS:
+            cells = []
+            for cell in rows[name].values():
+                low, middle, high = (f"{cell[k]:.{digits}f}" for k in ("min", "median", "max"))
+                cells.append(f"{low} ← **{middle}** → {high}")
+            lines.append(f"| {task}, {rows['metric']} | {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
