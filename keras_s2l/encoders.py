@@ -89,7 +89,8 @@ class PatchEncoder(keras.layers.Layer):
         backbone: A Keras model or layer from `(batch, *patch_shape)` to features. If its output has
             positions (height, width, time), the features are the average over them.
 
-    Input shape: `(batch, num_patches, *patch_shape)`. Output shape: `(batch, num_patches, features)`.
+    Input shape: `(batch, num_patches, *patch_shape)`.
+    Output shape: `(batch, num_patches, features)`.
 
     Example:
     >>> PatchEncoder(note_backbone())(np.zeros((2, 10, 98, 6, 1))).shape   # (2, 10, 64)

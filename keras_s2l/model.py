@@ -142,8 +142,8 @@ class ShuffleToLearn(keras.Model):
         if order is not None:
             if len(order.shape) != 2 or order.shape[1] not in (None, self.patches.num_patches):
                 raise ValueError(
-                    "`fit` and `evaluate` take examples alone, or examples and their orders of shape "
-                    f"(batch, {self.patches.num_patches}). Received: a label of shape "
+                    "`fit` and `evaluate` take examples alone, or examples and their orders of "
+                    f"shape (batch, {self.patches.num_patches}). Received: a label of shape "
                     f"{tuple(order.shape)}"
                 )
             task["order"] = order

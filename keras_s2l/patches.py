@@ -22,8 +22,8 @@ def axis_number(axis, rank):
     if isinstance(axis, str):
         if axis not in AXES.get(rank, {}):
             raise ValueError(
-                f"`axis` of an input of rank {rank} must be a number from 1 to {rank - 1} or one of "
-                f"{list(AXES.get(rank, {}))}. Received: axis={axis!r}"
+                f"`axis` of an input of rank {rank} must be a number from 1 to {rank - 1} or one "
+                f"of {list(AXES.get(rank, {}))}. Received: axis={axis!r}"
             )
         return AXES[rank][axis]
     number = axis + rank if axis < 0 else axis
@@ -76,8 +76,8 @@ class Patches(keras.layers.Layer):
             )
         if size < self.num_patches and self.remainder != "pad":
             raise ValueError(
-                f"`num_patches={self.num_patches}` is more than `axis={self.axis!r}` of size {size} "
-                "can give; use fewer patches or larger inputs"
+                f"`num_patches={self.num_patches}` is more than `axis={self.axis!r}` of size "
+                f"{size} can give; use fewer patches or larger inputs"
             )
         if size % self.num_patches and self.remainder == "error":
             down = size - size % self.num_patches

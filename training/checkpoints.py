@@ -70,6 +70,6 @@ def load_weights(model, path):
     except (OSError, ValueError, KeyError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise UserError(
-            f"{path} cannot be restored ({first_line}). It is damaged or from another model: remove "
-            "it to go on from the one before, or start in a new --workdir."
+            f"{path} cannot be restored ({first_line}). It is damaged or from another model: "
+            "remove it to go on from the one before, or start in a new --workdir."
         ) from error

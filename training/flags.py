@@ -2,8 +2,10 @@
 
 import dataclasses
 import sys
+import types
+import typing
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from training.errors import UserError
 
@@ -17,21 +19,38 @@ def define(config_class, **choices):
         config_class: A dataclass of `training.config`.
         **choices: Known values, for the fields that have few.
     """
-    for field in dataclasses.fields(config_class):
-        if "help" not in field.metadata:
-            continue
-        default = ",".join(map(str, field.default)) if field.name == "num_labels" else field.default
-        text = field.metadata["help"] + (f" (default: {default})" if default != "" else "")
+    for field in _settable(config_class):
+        text = field.metadata["help"]
+        if field.default not in ("", None):
+            text += f" (default: {_as_text(field.default)})"
         if field.name in choices:
             flags.DEFINE_enum(field.name, None, choices[field.name], text)
-        elif field.name == "num_labels":
-            flags.DEFINE_list(field.name, None, text)
-        elif field.type in (int, "int"):
-            flags.DEFINE_integer(field.name, None, text)
-        elif field.type in (float, "float"):
-            flags.DEFINE_float(field.name, None, text)
         else:
-            flags.DEFINE_string(field.name, None, text)
+            _DEFINE[_kind(field)](field.name, None, text)
+
+
+_DEFINE = {
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+    tuple: flags.DEFINE_list,
+}
+
+
+def _settable(config_class):
+    """The fields of a config that have a flag."""
+    return [field for field in dataclasses.fields(config_class) if "help" in field.metadata]
+
+
+def _kind(field):
+    """int, float, str or tuple, whether or not the field may be `None`."""
+    alternatives = [kind for kind in typing.get_args(field.type) if kind is not type(None)]
+    kind = alternatives[0] if isinstance(field.type, types.UnionType) else field.type
+    return typing.get_origin(kind) or kind
+
+
+def _as_text(value):
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def folder(name, text):
@@ -42,18 +61,22 @@ def folder(name, text):
 
 def given(config_class):
     """The fields of a config that the command line set."""
-    names = [field.name for field in dataclasses.fields(config_class) if field.metadata]
-    changes = {name: flags.FLAGS[name].value for name in names}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if "num_labels" in changes:
-        try:
-            changes["num_labels"] = tuple(int(count) for count in changes["num_labels"])
-        except ValueError as error:
-            raise UserError(
-                "--num_labels must be whole numbers with commas between them, such as 500,1000. "
-                f"Received: {','.join(changes['num_labels'])}."
-            ) from error
+    changes = {}
+    for field in _settable(config_class):
+        value = flags.FLAGS[field.name].value
+        if value is not None:
+            changes[field.name] = _whole_numbers(field, value) if _kind(field) is tuple else value
     return changes
+
+
+def _whole_numbers(field, words):
+    try:
+        return tuple(int(word) for word in words)
+    except ValueError as error:
+        raise UserError(
+            f"--{field.name} must be whole numbers with commas between them, such as 500,1000. "
+            f"Received: {','.join(words)}."
+        ) from error
 
 
 def value(name):
@@ -62,6 +85,8 @@ def value(name):
 
 def run(main):
     """Runs `main()`: what the user got wrong ends in one line on stderr and exit status 1."""
+
+    logging.set_verbosity(logging.ERROR)  # TFDS and TensorFlow comment on each step.
 
     def checked_main(argv):
         if len(argv) > 1:

@@ -52,7 +52,9 @@ class Head:
         for variable, value in self._start:
             variable.assign(value)
         embeddings, labels = (np.asarray(part) for part in train)
-        center, scale = embeddings.mean(axis=0), embeddings.std(axis=0) + 1e-6
+        center, scale = embeddings.mean(axis=0), embeddings.std(axis=0)
+        # A feature that hardly moves on the labelled set must not explode on the test set.
+        scale = np.maximum(scale, 0.01 * scale.mean() + 1e-12)
         offset, unit = (0, 1) if self.num_classes else (labels.mean(), labels.std() + 1e-6)
         targets = labels if self.num_classes else ((labels - offset) / unit).astype("float32")
         batches = self._batches((embeddings - center) / scale, targets)

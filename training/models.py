@@ -37,4 +37,6 @@ def make_model(config):
         # XLA's convolutions are the slower ones on CPU: 1.5 times here.
         jit_compile=False,
     )
+    # Weights files hold the optimizer too; unbuilt, it would skip them with a mere warning.
+    model.optimizer.build(model.trainable_variables)
     return model

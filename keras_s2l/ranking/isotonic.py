@@ -17,7 +17,8 @@ def pooled_blocks(y):
         Boolean tensor of shape `(batch, n, n)`: whether two entries lie in the same block. Derived
         from integer block numbers: comparing the pooled values instead would miss equal ones.
 
-    Reference: Robertson, Wright, Dykstra, Order Restricted Statistical Inference, 1988, section 1.4.
+    Reference: Robertson, Wright, Dykstra, Order Restricted Statistical Inference, 1988,
+    section 1.4.
     """
     n = y.shape[1]
     total = ops.cumsum(y, axis=1)

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import pathlib
+import typing
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -67,7 +68,9 @@ class Notes(tfds.core.GeneratorBasedBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "120 programs, 60 pitches, 2 velocities, one second."}
+    RELEASE_NOTES: typing.ClassVar = {
+        "1.0.0": "120 programs, 60 pitches, 2 velocities, one second."
+    }
 
     def _info(self):
         return self.dataset_info_from_configs(

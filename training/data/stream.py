@@ -1,4 +1,4 @@
-"""Training batches as a pure function of (seed, step): resuming is arithmetic, not a saved buffer."""
+"""Training batches as a pure function of (seed, step): resuming is arithmetic."""
 
 import numpy as np
 import tensorflow as tf
@@ -27,9 +27,13 @@ def example_stream(examples, num_patches, batch_size, seed, start_step, end_step
     def batch_of(step):
         position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
         epoch, place = position // num_examples, position % num_examples
-        epoch_seed = tf.stack([tf.fill([batch_size], tf.cast(seed, tf.int64)), epoch, 0 * epoch], 1)
-        index = tf.random.experimental.index_shuffle(
-            place, tf.cast(epoch_seed, tf.int32), num_examples - 1
+        # A batch may span two epochs, so each index has its own seed. The raw op, because
+        # `tf.random.experimental.index_shuffle` pads the wrong axis of such seeds.
+        index = tf.raw_ops.RandomIndexShuffle(
+            index=place,
+            seed=tf.stack([0 * epoch, 0 * epoch + seed, epoch], axis=1),
+            max_index=tf.constant(num_examples - 1, tf.int64),
+            rounds=4,
         )
         return tf.gather(examples, index), _orders(seed, step, batch_size, num_patches)
 
