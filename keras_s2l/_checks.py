@@ -1,23 +1,25 @@
 """One voice for errors: what was expected, what came, how to mend it."""
 
+import numbers
+
 import keras
 
 
 def positive_int(name, value, advice):
-    """Returns `value` if it is a whole number above 0, else raises `ValueError`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    """Returns `value` as an int if it is a whole number above 0, else raises `ValueError`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
         raise ValueError(f"`{name}` must be a positive integer; {advice}. Received: {name}={value}")
-    return value
+    return int(value)
 
 
 def positive_float(name, value, advice):
-    """Returns `value` if it is a finite number above 0, else raises `ValueError`."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Returns `value` as a float if it is a finite number above 0, else raises `ValueError`."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not number or not 0 < value < float("inf"):
         raise ValueError(
             f"`{name}` must be a positive, finite number; {advice}. Received: {name}={value}"
         )
-    return value
+    return float(value)
 
 
 def one_of(name, value, known):

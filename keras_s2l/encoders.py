@@ -6,7 +6,7 @@ from keras import ops
 from keras_s2l import _checks
 
 
-def note_backbone(widths=(32, 64, 64, 64), name="note_backbone"):
+def note_backbone(widths=(32, 64, 64, 128, 128), name="note_backbone"):
     """A small convolutional network for patches of note spectrograms.
 
     Each block is a 3 x 3 convolution that halves the time and, while there is more than one bin,
@@ -22,7 +22,7 @@ def note_backbone(widths=(32, 64, 64, 64), name="note_backbone"):
         `(batch, widths[-1])`. Its blocks are named `block_1`, `block_2` …
 
     Example:
-    >>> note_backbone()(np.zeros((2, 98, 6, 1))).shape   # (2, 64)
+    >>> note_backbone()(np.zeros((2, 98, 6, 1))).shape   # (2, 128)
     """
     inputs = keras.Input((None, None, 1), name="patch")
     x = inputs
@@ -38,11 +38,14 @@ def note_backbone(widths=(32, 64, 64, 64), name="note_backbone"):
 
 
 def level_names(backbone):
-    """Names of the earlier blocks of one of our own backbones; empty for any other network."""
+    """Names of the two blocks before the last of one of our own backbones; empty for any other.
+
+    Earlier blocks see too little of a patch to say more than how loud it is.
+    """
     blocks = [
         layer.name for layer in getattr(backbone, "layers", []) if layer.name.startswith("block_")
     ]
-    return tuple(blocks[:-1])
+    return tuple(blocks[-3:-1])
 
 
 def with_levels(backbone, levels):
@@ -60,6 +63,11 @@ def with_levels(backbone, levels):
         ValueError: If `levels` is empty or names a layer that the backbone does not have.
     """
     known = [layer.name for layer in getattr(backbone, "layers", [])]
+    if known and not getattr(backbone, "outputs", None):
+        raise ValueError(
+            "`levels` need a backbone that knows its input: begin it with "
+            f"`keras.Input(patch_shape)`. Received: {backbone!r}"
+        )
     unknown = [level for level in levels if level not in known]
     if unknown or not levels:
         raise ValueError(
@@ -67,9 +75,9 @@ def with_levels(backbone, levels):
             f"layers: {known}. Received: levels={list(levels)}"
         )
     outputs = [_averaged(backbone.get_layer(level).output) for level in levels]
-    outputs.append(_averaged(backbone.output))
+    outputs.append(_averaged(backbone.outputs[0]))
     features = keras.layers.Concatenate(name="levels")(outputs)
-    return keras.Model(backbone.input, features, name=f"{backbone.name}_levels")
+    return keras.Model(backbone.inputs[0], features, name=f"{backbone.name}_levels")
 
 
 def _averaged(activations):
@@ -93,7 +101,7 @@ class PatchEncoder(keras.layers.Layer):
     Output shape: `(batch, num_patches, features)`.
 
     Example:
-    >>> PatchEncoder(note_backbone())(np.zeros((2, 10, 98, 6, 1))).shape   # (2, 10, 64)
+    >>> PatchEncoder(note_backbone())(np.zeros((2, 10, 98, 6, 1))).shape   # (2, 10, 128)
 
     Reference: Noroozi and Favaro, 2016, the Context-Free Network, https://arxiv.org/abs/1603.09246
     """

@@ -51,7 +51,7 @@ class LogSpectrogram(keras.layers.Layer):
         floor=1e-3,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # A transform in half precision is useless.
         self.sample_rate = _checks.positive_int("sample_rate", sample_rate, "try 16000")
         self.window_ms = _checks.positive_float("window_ms", window_ms, "try 25.0")
         self.stride_ms = _checks.positive_float("stride_ms", stride_ms, "try 10.0")
@@ -102,13 +102,8 @@ class LogSpectrogram(keras.layers.Layer):
         super().build(waveform_shape)
 
     def call(self, waveforms):
-        samples = waveforms.shape[1]
-        if samples is not None and samples < self.window:
-            raise ValueError(
-                f"Waveforms must hold at least one window of {self.window} samples; pad them. "
-                f"Received: {samples} samples"
-            )
-        waveforms = ops.cast(waveforms, "float32")  # A transform in half precision is useless.
+        self._check_length(waveforms.shape[1])
+        waveforms = ops.cast(waveforms, "float32")
         frames = ops.extract_sequences(waveforms, self.window, self.stride)
         frames = frames * keras.ops.convert_to_tensor(self._hann(), dtype="float32")
         real, imaginary = ops.rfft(frames, fft_length=self.fft_length)
@@ -117,12 +112,20 @@ class LogSpectrogram(keras.layers.Layer):
             magnitude = ops.matmul(magnitude, ops.convert_to_tensor(self._mel_matrix))
         return ops.cast(ops.log1p(magnitude / self.floor), self.compute_dtype)[..., None]
 
+    def _check_length(self, samples):
+        if samples is not None and samples < self.window:
+            raise ValueError(
+                f"Waveforms must hold at least one window of {self.window} samples; pad them. "
+                f"Received: {samples} samples"
+            )
+
     def _hann(self):
         turns = [sample / self.window for sample in range(self.window)]
         return [0.5 - 0.5 * math.cos(2 * math.pi * turn) for turn in turns]
 
     def compute_output_shape(self, waveform_shape):
         batch, samples = waveform_shape
+        self._check_length(samples)
         times = None if samples is None else 1 + (samples - self.window) // self.stride
         bins = self.fft_length // 2 + 1 if self.num_mel_bins is None else self.num_mel_bins
         return (batch, times, bins, 1)

@@ -12,7 +12,8 @@ from keras_s2l.ranking.soft_rank import soft_rank
 
 def _orders(order, scores):
     """`order` in the dtype of `scores`, once their shapes agree."""
-    if tuple(order.shape[1:]) != tuple(scores.shape[1:]):
+    pairs = zip(order.shape, scores.shape)
+    if len(order.shape) != 2 or any(a != b for a, b in pairs if None not in (a, b)):
         raise ValueError(
             "`order` must give one original place for each score: shapes (batch, num_patches) "
             f"both. Received: order of shape {tuple(order.shape)}, scores of shape "
@@ -55,17 +56,18 @@ class FenchelYoungRankLoss(keras.losses.Loss):
         self, sigma=1.0, reduction="sum_over_batch_size", name="fenchel_young_rank_loss", **kwargs
     ):
         super().__init__(reduction=reduction, name=name, **kwargs)
-        _checks.positive_float("sigma", sigma, "try 1.0")
-        self.sigma = sigma
+        self.sigma = _checks.positive_float("sigma", sigma, "try 1.0")
 
     def call(self, order, scores):
         scores = _checks.scores_matrix(scores)
         scale = math.sqrt(2) * self.sigma
-        margins = pairwise_margins(scores) / scale
+        # Infinite margins would give inf * 0 below.
+        margins = ops.clip(pairwise_margins(scores) / scale, -1e18, 1e18)
         order = _orders(ops.convert_to_tensor(order), scores)
         belongs_after = order[:, :, None] > order[:, None, :]
         hinge = normal_density(margins) - margins * normal_cdf(-margins)
-        hinge = ops.where(belongs_after, hinge, ops.zeros_like(hinge))
+        # The difference of two small numbers may come out a rounding error below 0.
+        hinge = ops.where(belongs_after, ops.maximum(hinge, 0.0), 0.0)
         return ops.cast(scale * ops.sum(hinge, axis=(1, 2)), scores.dtype)
 
     def get_config(self):
@@ -97,8 +99,8 @@ class SoftRankLoss(keras.losses.Loss):
         self, strength=1.0, reduction="sum_over_batch_size", name="soft_rank_loss", **kwargs
     ):
         super().__init__(reduction=reduction, name=name, **kwargs)
-        _checks.positive_float("strength", strength, "try 1.0, lower it for harder ranks")
-        self.strength = strength
+        advice = "try 1.0, lower it for harder ranks"
+        self.strength = _checks.positive_float("strength", strength, advice)
 
     def call(self, order, scores):
         ranks = soft_rank(scores, self.strength)

@@ -34,7 +34,7 @@ class ShuffleToLearn(keras.Model):
             activations of earlier layers of the backbone for each patch. `None` is `"levels"` where
             the levels are known (`note_backbone`, or `levels` given), else `"patches"`.
         levels: Names of the backbone's layers that join the embedding `"levels"`. `None` takes the
-            earlier blocks of our own backbones; for any other backbone name them.
+            two blocks before the last of our own backbones; for any other backbone name them.
         seed: Integer from which the permutations follow, or `None` for one drawn at random.
 
     Input shape: any that `Patches` can slice. Output shape: `(batch, num_patches)` scores, the

@@ -54,7 +54,8 @@ class Patches(keras.layers.Layer):
 
     Raises:
         ValueError: If `num_patches` does not divide the axis and `remainder` is `"error"`, the axis
-            is unknown to inputs of this rank, or its size is unknown or below `num_patches`.
+            is unknown to inputs of this rank, or its size is unknown, or below `num_patches` where
+            it is not padded.
 
     Example:
     >>> Patches(num_patches=10, axis="frequency")(np.zeros((2, 98, 60, 1))).shape

@@ -91,8 +91,19 @@ class PatchShuffle(keras.layers.Layer):
         """Starts the permutations again from the seed."""
         self.seed_generator.state.assign(self._first_state)
 
+    def compute_output_spec(self, patches, order=None):
+        order_spec = keras.KerasTensor(tuple(patches.shape[:2]), dtype="int32")
+        return keras.KerasTensor(patches.shape, dtype=patches.dtype), order_spec
+
     def compute_output_shape(self, patches_shape, order_shape=None):
         return patches_shape, tuple(patches_shape[:2])
+
+    def save_own_variables(self, store):
+        # Keras does not save generators: a restored model would draw the same orders again.
+        store["seed_generator_state"] = ops.convert_to_numpy(self.seed_generator.state.value)
+
+    def load_own_variables(self, store):
+        self.seed_generator.state.assign(store["seed_generator_state"][()])
 
     def get_config(self):
         return {**super().get_config(), "seed": self.seed}

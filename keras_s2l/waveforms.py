@@ -21,13 +21,16 @@ class WaveformEncoder(keras.layers.Layer):
 
     Input shape: `(batch, samples)`. Output shape: `(batch, dimensions)`.
 
+    Raises:
+        ValueError: If `window_samples` is not positive, or there are no samples.
+
     Example:
     >>> encoder = WaveformEncoder(LogSpectrogram(num_mel_bins=60), model.encoder, 16000)
-    >>> encoder(np.zeros((2, 40000), "float32")).shape   # (2, 2240)
+    >>> encoder(np.zeros((2, 40000), "float32")).shape   # (2, 3200)
     """
 
     def __init__(self, frontend, encoder, window_samples, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # The front-end needs all the bits.
         self.window_samples = _checks.positive_int("window_samples", window_samples, "try 16000")
         self.frontend = frontend
         self.encoder = encoder
@@ -41,6 +44,8 @@ class WaveformEncoder(keras.layers.Layer):
         super().build(waveforms_shape)
 
     def call(self, waveforms, training=None):
+        if waveforms.shape[1] == 0:
+            raise ValueError("Waveforms must hold at least one sample. Received: 0 samples")
         batch, samples = ops.shape(waveforms)
         window = self.window_samples
         num_windows = ops.maximum((samples + window - 1) // window, 1)

@@ -18,15 +18,17 @@ class Head:
 
     def __init__(self, dimensions, num_classes, config):
         keras.utils.set_random_seed(config.seed)
+        # Dropout helps to name classes; it adds to the variance of a regression.
+        dropout = config.head_dropout if num_classes else 0.0
         self.num_classes = num_classes
         self.config = config
         self.model = keras.Sequential(
             [
                 keras.Input((dimensions,)),
                 keras.layers.Dense(config.head_units, activation="relu"),
-                keras.layers.Dropout(config.head_dropout),
+                keras.layers.Dropout(dropout),
                 keras.layers.Dense(config.head_units, activation="relu"),
-                keras.layers.Dropout(config.head_dropout),
+                keras.layers.Dropout(dropout),
                 keras.layers.Dense(num_classes or 1),
             ]
         )

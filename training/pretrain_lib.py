@@ -146,7 +146,7 @@ def _fit(config, workdir, model, start, examples, validation, checkpoints, pictu
         _Nan(),
         stop,
         _Step(),
-        keras.callbacks.CSVLogger(str(workdir / "log.csv"), append=start > 0),
+        keras.callbacks.CSVLogger(str(workdir / "log.csv"), append=True),
         _Pictures(workdir / "tensorboard", pictured, config.num_patches),
         keras.callbacks.TensorBoard(str(workdir / "tensorboard"), write_graph=False),
         _Save(checkpoints),
@@ -154,7 +154,13 @@ def _fit(config, workdir, model, start, examples, validation, checkpoints, pictu
     with stop:
         for begin, end, every in segments(start, config.steps, config.evaluate_every):
             batches = stream.example_stream(
-                examples, config.num_patches, config.batch_size, config.seed, begin, end
+                examples,
+                config.num_patches,
+                config.batch_size,
+                config.seed,
+                begin,
+                end,
+                config.max_shift,
             )
             epoch = begin // config.evaluate_every
             model.fit(

@@ -24,4 +24,5 @@ def hard_rank(scores):
     >>> hard_rank(np.array([[5.0, 1.0, 2.0]]))   # [[2, 0, 1]]
     """
     scores = _checks.scores_matrix(scores)
+    scores = ops.where(scores == 0, ops.zeros_like(scores), scores)  # XLA sorts -0.0 before 0.0.
     return ops.cast(ops.argsort(ops.argsort(scores, axis=-1), axis=-1), "int32")

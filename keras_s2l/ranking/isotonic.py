@@ -1,5 +1,7 @@
 """Isotonic regression of short rows, without a loop over their entries."""
 
+import math
+
 from keras import ops
 
 
@@ -29,8 +31,9 @@ def pooled_blocks(y):
     mean = (total[:, None, :] - before[:, :, None]) / length  # of the entries first … last
     infinity = ops.full_like(mean, float("inf"))
     is_range = (first <= last)[None]
-    lowest_ending = ops.min(ops.where(is_range, mean, infinity), axis=1)
-    highest_beginning = ops.max(ops.where(is_range, mean, -infinity), axis=2)
+    # `initial`, so that an empty batch has a minimum too.
+    lowest_ending = ops.min(ops.where(is_range, mean, infinity), axis=1, initial=math.inf)
+    highest_beginning = ops.max(ops.where(is_range, mean, -infinity), axis=2, initial=-math.inf)
     bends = ops.cast(lowest_ending[:, :-1] > highest_beginning[:, 1:], "int32")
     block = ops.pad(ops.cumsum(bends, axis=1), [(0, 0), (1, 0)])
     return block[:, :, None] == block[:, None, :]

@@ -33,7 +33,7 @@ def perturbed_rank(scores, sigma=1.0):
     https://arxiv.org/abs/2002.08676; the closed form for ranks is ours.
     """
     scores = _checks.scores_matrix(scores)
-    _checks.positive_float("sigma", sigma, "try 1.0, lower it for harder ranks")
+    sigma = _checks.positive_float("sigma", sigma, "try 1.0, lower it for harder ranks")
     dtype = scores.dtype
     margins = pairwise_margins(scores)
     above = normal_cdf(margins / (math.sqrt(2) * sigma))

@@ -37,7 +37,8 @@ def soft_rank(scores, strength=1.0):
     https://arxiv.org/abs/2002.08871
     """
     scores = _checks.scores_matrix(scores)
-    _checks.positive_float("strength", strength, "try 1.0, lower it for harder ranks")
+    strength = _checks.positive_float("strength", strength, "try 1.0, lower it for harder ranks")
+    strength = max(strength, 1e-30)  # Ranks are hard there; less would be 0 in float32.
     dtype = keras.backend.standardize_dtype(scores.dtype)
     compute_dtype = "float64" if dtype == "float64" else "float32"
 
@@ -96,8 +97,8 @@ class SoftRank(keras.layers.Layer):
 
     def __init__(self, strength=1.0, **kwargs):
         super().__init__(**kwargs)
-        _checks.positive_float("strength", strength, "try 1.0, lower it for harder ranks")
-        self.strength = strength
+        advice = "try 1.0, lower it for harder ranks"
+        self.strength = _checks.positive_float("strength", strength, advice)
 
     def call(self, scores):
         return soft_rank(scores, self.strength)

@@ -1,0 +1,171 @@
+"""Perturbed ranks against pairwise loops over SciPy's normal law, and against sampling."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from keras_s2l import perturbed_rank
+from tests import references
+from tests.layer_checks import MODES, run
+
+ROWS = st.lists(st.integers(-80, 80), min_size=1, max_size=9).map(lambda row: np.array([row]) / 8)
+SIGMAS = st.sampled_from([0.1, 1.0, 7.0])
+HOSTILE_ROWS = {
+    "ties": [1.0, 0.0, 1.0, 0.0],
+    "all equal": [3.0, 3.0, 3.0, 3.0],
+    "infinite": [np.inf, 0.0, -np.inf, 1.0],
+    "equal infinities": [np.inf, np.inf, -np.inf, -np.inf],
+    "huge": [1e30, -1e30, 2e30, 0.0],
+    "largest": [3e38, -3e38, 0.0, 1.0],
+    "offset": [1e6, 1e6 + 1, 1e6 - 1, 1e6 + 2],
+}
+
+
+def _gradient(op, scores, upstream):
+    scores = tf.convert_to_tensor(scores)
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        ranks = op(scores)
+    return tape.gradient(ranks, scores, output_gradients=tf.cast(upstream, scores.dtype))
+
+
+def test_example_of_the_docstring():
+    ranks = perturbed_rank(np.array([[5.0, 1.0, 2.0]]), sigma=1.0)
+    np.testing.assert_allclose(ranks, [[1.98, 0.24, 0.78]], atol=5e-3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("num_patches", [1, 2, 9])
+@pytest.mark.parametrize("sigma", [0.1, 1.0, 10.0])
+def test_matches_reference_in_float64(sigma, num_patches, mode):
+    scores = np.random.RandomState(0).randn(7, num_patches)
+    fast = run(functools.partial(perturbed_rank, sigma=sigma), scores, mode)
+    assert fast.dtype == tf.float64
+    truth = [references.perturbed_rank(row, sigma) for row in scores]
+    np.testing.assert_allclose(fast, truth, atol=1e-12)
+
+
+def test_is_the_mean_rank_of_noisy_scores():
+    scores, sigma, draws = np.array([5.0, 1.0, 2.0, 1.5, 4.0]), 1.3, 40000
+    noise = np.random.RandomState(0).randn(draws, 5)
+    ranks = stats.rankdata(scores + sigma * noise, axis=1) - 1
+    standard_error = ranks.std(axis=0) / np.sqrt(draws)
+    deviation = np.abs(perturbed_rank(scores[None], sigma).numpy()[0] - ranks.mean(axis=0))
+    assert (deviation < 4 * standard_error).all()
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(ROWS, SIGMAS)
+def test_ranks_sum_to_their_total_stay_in_range_and_keep_the_order_of_scores(scores, sigma):
+    n = scores.shape[1]
+    ranks = perturbed_rank(scores, sigma).numpy()[0]
+    assert ranks.sum() == pytest.approx(n * (n - 1) / 2, abs=1e-9)
+    assert ranks.min() >= -1e-9 and ranks.max() <= n - 1 + 1e-9
+    assert (np.diff(ranks[np.argsort(scores[0])]) >= -1e-9).all()
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(ROWS, SIGMAS, st.integers(-1000, 1000))
+def test_a_shift_of_all_scores_changes_nothing(scores, sigma, shift):
+    np.testing.assert_array_equal(
+        perturbed_rank(scores + shift, sigma), perturbed_rank(scores, sigma)
+    )
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(ROWS, SIGMAS, st.randoms(use_true_random=False))
+def test_permuted_scores_have_permuted_ranks(scores, sigma, random):
+    order = list(range(scores.shape[1]))
+    random.shuffle(order)
+    permuted = perturbed_rank(scores[:, order], sigma).numpy()
+    np.testing.assert_allclose(permuted, perturbed_rank(scores, sigma).numpy()[:, order], atol=1e-9)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype, half_a_step", [("float16", 2**-11), ("bfloat16", 2**-8)])
+def test_half_precision_is_computed_in_float32(dtype, half_a_step, mode):
+    half = tf.cast(np.random.RandomState(0).randn(5, 20), dtype)
+    ranks = run(perturbed_rank, half, mode)
+    assert ranks.dtype == dtype
+    truth = [references.perturbed_rank(row, 1.0) for row in tf.cast(half, "float64").numpy()]
+    np.testing.assert_allclose(tf.cast(ranks, "float64"), truth, rtol=half_a_step, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_row_with_a_nan_is_all_nan_and_leaves_the_others_alone(mode):
+    scores = np.random.RandomState(0).randn(3, 4).astype("float32")
+    scores[1, 2] = np.nan
+    ranks = run(perturbed_rank, scores, mode).numpy()
+    assert np.isnan(ranks[1]).all()
+    truth = [references.perturbed_rank(row, 1.0) for row in scores[[0, 2]]]
+    np.testing.assert_allclose(ranks[[0, 2]], truth, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("row", HOSTILE_ROWS.values(), ids=HOSTILE_ROWS)
+def test_hostile_rows_match_reference(row, mode):
+    scores = np.array([row], "float32")
+    with np.errstate(over="ignore"):
+        truth = references.perturbed_rank(scores[0], 1.0)
+    np.testing.assert_allclose(run(perturbed_rank, scores, mode), [truth], atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_extreme_sigma_gives_hard_or_mean_ranks(mode):
+    scores = np.random.RandomState(0).randn(5, 9).astype("float32")
+    hardest = run(functools.partial(perturbed_rank, sigma=1e-8), scores, mode)
+    softest = run(functools.partial(perturbed_rank, sigma=1e8), scores, mode)
+    np.testing.assert_allclose(hardest, [references.hard_rank(row) for row in scores], atol=1e-5)
+    np.testing.assert_allclose(softest, np.full((5, 9), 4.0), atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("num_patches", [2, 9])
+@pytest.mark.parametrize("sigma", [0.3, 3.0])
+def test_gradient_matches_finite_differences(sigma, num_patches, mode):
+    scores = tf.constant(np.random.RandomState(1).randn(3, num_patches))
+    op = functools.partial(perturbed_rank, sigma=sigma)
+    if mode != "eager":
+        op = tf.function(op, jit_compile=mode == "xla")
+    exact, numeric = tf.test.compute_gradient(op, [scores], delta=1e-5)
+    assert np.abs(numeric[0]).max() > 1e-3
+    np.testing.assert_allclose(exact[0], numeric[0], atol=1e-7)
+
+
+def test_second_derivative_matches_finite_differences():
+    upstream = np.random.RandomState(2).randn(1, 5)
+    scores = tf.constant(np.random.RandomState(1).randn(1, 5))
+    first = functools.partial(_gradient, perturbed_rank, upstream=upstream)
+    exact, numeric = tf.test.compute_gradient(first, [scores], delta=1e-5)
+    assert np.abs(numeric[0]).max() > 1e-3
+    np.testing.assert_allclose(exact[0], numeric[0], atol=1e-7)
+
+
+@pytest.mark.parametrize("sigma", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize("row", HOSTILE_ROWS.values(), ids=HOSTILE_ROWS)
+def test_gradient_is_finite(row, sigma):
+    op = functools.partial(perturbed_rank, sigma=sigma)
+    gradient = _gradient(op, tf.constant([row]), np.array([[1.0, -2.0, 3.0, 0.5]]))
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("sigma", [0, -1.0, float("inf"), float("nan"), True, "1", None])
+def test_a_bad_sigma_is_refused(sigma):
+    with pytest.raises(ValueError, match=r"`sigma` must be a positive.*Received: sigma="):
+        perturbed_rank(np.zeros((1, 2)), sigma)
+
+
+def test_integer_scores_are_refused():
+    with pytest.raises(ValueError, match=r"floating dtype.*Received: scores of dtype int64"):
+        perturbed_rank(np.array([[5, 1, 2]]))
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 1)])
+def test_scores_of_another_rank_are_refused(shape):
+    with pytest.raises(ValueError, match=r"shape \(batch, num_patches\).*Received"):
+        perturbed_rank(np.zeros(shape))

@@ -1,0 +1,316 @@
+"""ShuffleToLearn in a user's own `fit`, on every backend that is installed."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_s2l
+from keras_s2l import ShuffleToLearn, note_backbone
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def ramps(count, bands=4, seed=0):
+    """Spectrograms whose bands grow louder with frequency: easy to put in order."""
+    noise = np.random.default_rng(seed).normal(size=(count, 8, 4 * bands, 1))
+    return (np.arange(4 * bands)[:, None] // 4 + 0.1 * noise).astype("float32")
+
+
+def make(**changes):
+    arguments = {"num_patches": 4, "axis": "frequency", "hidden_units": 16, "seed": 1}
+    return ShuffleToLearn(note_backbone(widths=(4, 6, 8)), **{**arguments, **changes})
+
+
+@pytest.fixture
+def built():
+    keras.utils.set_random_seed(0)
+    model = make()
+    model.build((None, 8, 16, 1))
+    return model
+
+
+@pytest.mark.slow
+def test_it_learns_to_put_patches_in_order():
+    keras.utils.set_random_seed(0)
+    model = make()
+    model.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
+    model.fit(ramps(128), epochs=12, batch_size=16, verbose=0)
+    assert model.evaluate(ramps(64, seed=1), verbose=0, return_dict=True)["patch_accuracy"] > 0.9
+
+
+def test_a_plain_call_scores_the_patches_as_they_stand(built):
+    x = ramps(3)
+    scores = np.asarray(built(x))
+    np.testing.assert_array_equal(scores, np.asarray(built(x)))
+    swapped = np.concatenate([x[:, :, 4:8], x[:, :, :4], x[:, :, 8:]], axis=2)
+    assert np.abs(np.asarray(built(swapped)) - scores).max() > 1e-4
+    patches = built.patches(x)
+    np.testing.assert_allclose(built.context_free_network(patches), scores, atol=1e-6)
+
+
+def test_given_orders_are_the_labels_of_the_shuffled_patches(built):
+    x = ramps(8)
+    order = np.argsort(np.random.default_rng(0).random((8, 4)), axis=1)
+    loss = keras_s2l.FenchelYoungRankLoss()
+    built.compile(loss=loss, metrics=[], jit_compile=False)
+    shuffled = np.take_along_axis(np.asarray(built.patches(x)), order[:, :, None, None, None], 1)
+    expected = loss(order, built.context_free_network(shuffled, training=False))
+    measured = built.evaluate(x, order, verbose=0)
+    np.testing.assert_allclose(measured, expected, rtol=1e-5)
+
+
+def test_evaluate_uses_the_same_orders_every_time_even_after_training(built):
+    built.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    x = ramps(20)
+    first = built.evaluate(x, batch_size=8, verbose=0)
+    assert built.evaluate(x, batch_size=8, verbose=0) == first
+    weights = built.get_weights()
+    built.fit(x, epochs=1, batch_size=8, verbose=0)
+    built.set_weights(weights)
+    assert built.evaluate(x, batch_size=8, verbose=0) == first
+
+
+def test_validation_in_fit_is_what_evaluate_says(built):
+    built.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    x = ramps(20)
+    history = built.fit(x, epochs=2, batch_size=8, verbose=0, validation_data=(x, None))
+    assert built.evaluate(x, verbose=0, return_dict=True)["loss"] == pytest.approx(
+        history.history["val_loss"][-1], rel=0.3
+    )
+    assert len(history.history["val_patch_accuracy"]) == 2
+
+
+def test_orders_are_fresh_at_every_step_and_follow_from_the_seed():
+    losses = {}
+    for name, seed in (("first", 1), ("same", 1), ("other", 2)):
+        keras.utils.set_random_seed(0)
+        model = make(seed=seed)
+        model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+        history = model.fit(ramps(4), epochs=4, verbose=0)
+        losses[name] = history.history["loss"]
+    assert losses["first"] == losses["same"] != losses["other"]
+    assert len(set(losses["first"])) > 1
+
+
+@pytest.mark.parametrize("dataset", [False, True])
+@pytest.mark.parametrize("with_order", [False, True])
+def test_fit_takes_arrays_and_datasets_with_or_without_orders(dataset, with_order):
+    model = make()
+    model.compile(jit_compile=False)
+    x = ramps(6)
+    order = np.tile(np.int64([3, 1, 0, 2]), (6, 1))
+    data = (x, order) if with_order else (x,)
+    if dataset:
+        data = (tf.data.Dataset.from_tensor_slices(data if with_order else x).batch(4),)
+    history = model.fit(*data, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
+
+
+@pytest.mark.parametrize("order_shape", [(6,), (6, 5)])
+def test_labels_that_are_no_orders_are_refused(order_shape):
+    model = make()
+    model.compile(jit_compile=False)
+    with pytest.raises(ValueError, match="take examples alone, or examples and their orders"):
+        model.fit(ramps(6), np.zeros(order_shape), verbose=0)
+
+
+def test_any_ranking_loss_and_metric_is_called_with_order_and_scores(built):
+    seen = []
+
+    def loss(order, scores):
+        seen.append((order.shape, scores.shape))
+        return keras.ops.mean(keras.ops.square(scores - keras.ops.cast(order, "float32")), axis=1)
+
+    built.compile(loss=loss, metrics=[keras_s2l.ExactOrderAccuracy()], jit_compile=False)
+    result = built.evaluate(ramps(5), verbose=0, return_dict=True)
+    assert set(result) == {"loss", "exact_order_accuracy"}
+    assert all(shape[1] == 4 for pair in seen for shape in pair)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_step_of_fit_with_and_without_xla(jit_compile):
+    model = make()
+    model.compile(loss=keras_s2l.SoftRankLoss(), jit_compile=jit_compile)
+    assert np.isfinite(model.fit(ramps(4), verbose=0).history["loss"][0])
+
+
+@pytest.mark.parametrize(("embedding", "size"), [("levels", 4 * 18), ("patches", 32), ("fc", 16)])
+def test_the_encoder_gives_each_embedding_of_the_unshuffled_input(embedding, size):
+    keras.utils.set_random_seed(0)
+    model = make(embedding=embedding)
+    with pytest.raises(ValueError, match="once the model knows the shape of its inputs"):
+        model.encoder  # noqa: B018
+    x = ramps(3)
+    model(x)
+    embeddings = model.encoder.predict(x, verbose=0)
+    assert embeddings.shape == (3, size)
+    features = np.asarray(model.context_free_network.patch_encoder(model.patches(x)))
+    if embedding == "patches":
+        np.testing.assert_allclose(embeddings, features.reshape(3, -1), atol=1e-6)
+    if embedding == "levels":
+        np.testing.assert_allclose(embeddings.reshape(3, 4, 18)[..., 10:], features, atol=1e-6)
+
+
+def test_training_moves_the_encoder_too(built):
+    before = built.encoder(ramps(2)).numpy()
+    built.compile(jit_compile=False)
+    built.fit(ramps(8), verbose=0)
+    assert np.abs(built.encoder(ramps(2)).numpy() - before).max() > 1e-4
+
+
+@pytest.mark.parametrize("looked_at", [(), ("fc",), ("levels", "fc", "patches")])
+def test_weights_are_filed_the_same_whatever_the_embedding(built, looked_at, tmp_path):
+    for embedding in looked_at:
+        built.encoder_for(embedding)
+    built.save_weights(tmp_path / "model.weights.h5")
+    names = []
+    with h5py.File(tmp_path / "model.weights.h5") as file:
+        file.visititems(lambda name, item: names.append((name, isinstance(item, h5py.Dataset))))
+    assert not [name for name, is_array in names if is_array and name.startswith("encoder")]
+    other = make(embedding="fc")
+    other.build((None, 8, 16, 1))
+    other.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(other(ramps(2)), built(ramps(2)))
+
+
+def test_saved_whole_it_goes_on_training_where_it_was(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = make()
+    model.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
+    model.fit(ramps(16), verbose=0, shuffle=False)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    losses = [
+        m.fit(ramps(16), epochs=2, verbose=0, shuffle=False).history["loss"]
+        for m in (model, loaded)
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
+
+
+def test_reorder_gives_what_the_network_saw_and_what_it_made_of_it(built):
+    x = ramps(3)
+    order = np.array([[3, 1, 0, 2]] * 3)
+    shuffled, restored = (np.asarray(part) for part in built.reorder(x, order))
+    np.testing.assert_array_equal(shuffled[:, :, :4], x[:, :, 12:])
+    ranks = np.asarray(keras_s2l.hard_rank(built(shuffled)))
+    for b in range(3):
+        for slot, rank in enumerate(ranks[b]):
+            np.testing.assert_array_equal(
+                restored[b, :, 4 * rank : 4 * rank + 4], shuffled[b, :, 4 * slot : 4 * slot + 4]
+            )
+
+
+def test_a_backbone_of_the_users_own_needs_its_levels_named():
+    def backbone():
+        return keras.Sequential(
+            [
+                keras.Input((8, 4, 1)),
+                keras.layers.Conv2D(3, 3, name="early"),
+                keras.layers.Conv2D(5, 2, name="late"),
+            ]
+        )
+
+    plain = ShuffleToLearn(backbone(), num_patches=4, axis="frequency")
+    plain(ramps(2))
+    assert plain.embedding == "patches" and plain.encoder.output_shape == (None, 20)
+    with pytest.raises(ValueError, match=r"`levels` must name layers .*early"):
+        ShuffleToLearn(backbone(), num_patches=4, axis="frequency", embedding="levels")
+    named = ShuffleToLearn(backbone(), num_patches=4, axis="frequency", levels=["early"])
+    named(ramps(2))
+    assert named.embedding == "levels" and named.encoder.output_shape == (None, 32)
+
+
+def test_images_are_sliced_along_their_height_with_an_application_as_backbone():
+    backbone = keras.applications.MobileNetV2((32, 64, 3), weights=None, include_top=False)
+    model = ShuffleToLearn(backbone, num_patches=2, axis="height", hidden_units=8)
+    assert model(np.zeros((1, 64, 64, 3), "float32")).shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"embedding": "all"}, "`embedding` must be one of"),
+        ({"num_patches": 0}, "`num_patches` must be a positive integer"),
+        ({"hidden_units": 1.5}, "`hidden_units` must be a positive integer"),
+        ({"remainder": "drop"}, "`remainder` must be one of"),
+        ({"levels": ["block_7"]}, "`levels` must name layers"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make(**arguments)
+
+
+def test_inputs_that_do_not_divide_are_refused_with_what_would():
+    with pytest.raises(ValueError, match=r"`num_patches=4` does not divide .* of size 18"):
+        make()(np.zeros((1, 8, 18, 1)))
+
+
+def test_mixed_precision_trains_and_scores_in_float32():
+    previous = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = make()
+        model.compile(jit_compile=False)
+        assert np.isfinite(model.fit(ramps(8), verbose=0).history["loss"][0])
+        assert model(ramps(2)).dtype == "float32"
+    finally:
+        keras.mixed_precision.set_dtype_policy(previous)
+
+
+ON_ANOTHER_BACKEND = """
+import numpy as np, keras, keras_s2l, sys
+assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
+x = np.random.default_rng(0).random((16, 8, 16, 1)).astype("float32")
+model = keras_s2l.ShuffleToLearn(keras_s2l.note_backbone((4, 6, 8)), 4, "frequency", seed=1)
+model.compile(keras.optimizers.SGD(0.0))
+losses = model.fit(x, epochs=2, batch_size=8, verbose=0, validation_split=0.5).history["loss"]
+assert np.isfinite(losses).all() and losses[0] != losses[1]
+order = np.tile([3, 1, 0, 2], (16, 1))
+assert np.isfinite(model.fit(x, order, verbose=0).history["loss"]).all()
+assert model.evaluate(x, verbose=0) == model.evaluate(x, verbose=0)
+assert model.encoder.predict(x, verbose=0).shape == (16, 72)
+ranks = np.asarray(keras_s2l.soft_rank(np.float32([[5, 1, 2]]), 2.0))
+assert np.allclose(ranks, [[2, 0.25, 0.75]])
+"""
+
+
+@pytest.mark.slow
+def test_fit_runs_on_jax_where_tensorflow_cannot_be_imported():
+    blocked = "import sys; sys.modules['tensorflow'] = None\n"
+    code = blocked + ON_ANOTHER_BACKEND.replace(' and "tensorflow" not in sys.modules', "")
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    assert output.returncode == 0, output.stderr
+
+
+@pytest.mark.slow
+def test_replicas_of_a_strategy_train_together():
+    code = """
+        import keras, keras_s2l, numpy as np, tensorflow as tf
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        two = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(cpu, two)
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        x = np.random.default_rng(0).random((16, 8, 16, 1)).astype("float32")
+        with strategy.scope():
+            backbone = keras_s2l.note_backbone((4, 6))
+            model = keras_s2l.ShuffleToLearn(backbone, num_patches=4, axis="frequency", seed=1)
+            model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+        losses = model.fit(x, epochs=2, batch_size=8, verbose=0).history["loss"]
+        assert strategy.num_replicas_in_sync == 2 and np.isfinite(losses).all()
+    """
+    output = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert output.returncode == 0, output.stderr

@@ -1,0 +1,131 @@
+"""Slow, plain NumPy and SciPy in float64: the truth that tests compare with."""
+
+import math
+
+import numpy as np
+from scipy import optimize, signal, stats
+
+
+def hard_rank(row):
+    """0-based ranks of one row; equal scores are ranked in the order in which they stand."""
+    ranks = []
+    for i, score in enumerate(row):
+        below = sum(other < score for other in row)
+        tied_before = sum(other == score for other in row[:i])
+        ranks.append(below + tied_before)
+    return np.array(ranks)
+
+
+def pooled(y):
+    """Nearest non-increasing vector to `y`, and the block number of each of its entries."""
+    result = optimize.isotonic_regression(np.asarray(y, np.float64), increasing=False)
+    blocks = np.repeat(np.arange(len(result.blocks) - 1), np.diff(result.blocks))
+    return result.x, blocks
+
+
+def soft_rank(row, strength):
+    """Projection of `row / strength` onto the permutahedron of `0 … n - 1`, by SciPy."""
+    row = np.asarray(row, np.float64) / strength
+    descending = np.argsort(-row, kind="stable")
+    nearest, _ = pooled(row[descending] - np.arange(len(row) - 1, -1, -1))
+    ranks = np.empty(len(row))
+    ranks[descending] = row[descending] - nearest
+    return ranks
+
+
+def perturbed_rank(row, sigma):
+    """Sum over pairs of the probability that the one is above the other."""
+    ranks = np.zeros(len(row))
+    for i in range(len(row)):
+        for j in range(len(row)):
+            if i != j:
+                margin = 0.0 if row[i] == row[j] else float(row[i]) - float(row[j])
+                ranks[i] += stats.norm.cdf(margin / (math.sqrt(2) * sigma))
+    return ranks
+
+
+def fenchel_young_loss(order, row, sigma):
+    """Sum over the pairs of which `i` belongs after `j` of the smoothed hinge of their margin."""
+    scale = math.sqrt(2) * sigma
+    loss = 0.0
+    for i in range(len(row)):
+        for j in range(len(row)):
+            if order[i] > order[j]:
+                margin = float(row[i]) - float(row[j])
+                loss += scale * stats.norm.pdf(margin / scale)
+                loss -= margin * stats.norm.sf(margin / scale)
+    return loss
+
+
+def soft_rank_loss(order, row, strength):
+    """Half the squared distance from the soft ranks to the order."""
+    return 0.5 * sum((rank - place) ** 2 for rank, place in zip(soft_rank(row, strength), order))
+
+
+def right_places(order, scores):
+    """How many patches of each example are ranked in their right place."""
+    return np.array([np.sum(hard_rank(row) == places) for places, row in zip(order, scores)])
+
+
+def patches(inputs, num_patches, axis, remainder):
+    """Slices of `inputs` along the numbered `axis`, stacked behind the batch."""
+    size = inputs.shape[axis]
+    length = -(-size // num_patches) if remainder == "pad" else size // num_patches
+    slices = []
+    for patch in range(num_patches):
+        shape = list(inputs.shape)
+        shape[axis] = length
+        part = np.zeros(shape, inputs.dtype)
+        for place in range(length):
+            if patch * length + place < size:
+                here = [slice(None)] * inputs.ndim
+                there = list(here)
+                here[axis], there[axis] = place, patch * length + place
+                part[tuple(here)] = inputs[tuple(there)]
+        slices.append(part)
+    return np.stack(slices, axis=1)
+
+
+def shuffled(patches, order):
+    """`shuffled[b, i] == patches[b, order[b, i]]`."""
+    result = np.empty_like(patches)
+    for b in range(patches.shape[0]):
+        for i in range(patches.shape[1]):
+            result[b, i] = patches[b, order[b, i]]
+    return result
+
+
+def magnitudes(waveform, window, stride, fft_length):
+    """Magnitudes `(time, fft_length // 2 + 1)` of the Hann-windowed frames of one waveform."""
+    hann = signal.get_window("hann", window)
+    starts = range(0, len(waveform) - window + 1, stride)
+    frames = [np.asarray(waveform[s : s + window], np.float64) * hann for s in starts]
+    return np.abs([np.fft.rfft(frame, fft_length) for frame in frames])
+
+
+def mel_matrix(num_mel_bins, fft_length, sample_rate, min_hertz, max_hertz):
+    """HTK's triangles, `(fft_length // 2 + 1, num_mel_bins)`: straight lines in mel, not in hertz.
+
+    As in HTK the constant bin belongs to no triangle.
+    """
+
+    def mel(hertz):
+        return 2595.0 * math.log10(1.0 + hertz / 700.0)
+
+    edges = np.linspace(mel(min_hertz), mel(max_hertz), num_mel_bins + 2)
+    matrix = np.zeros((fft_length // 2 + 1, num_mel_bins))
+    for k in range(1, fft_length // 2 + 1):
+        here = mel(k * sample_rate / fft_length)
+        for m in range(num_mel_bins):
+            low, centre, high = edges[m : m + 3]
+            rising, falling = (here - low) / (centre - low), (high - here) / (high - centre)
+            matrix[k, m] = max(0.0, min(rising, falling))
+    return matrix
+
+
+def windows(waveform, window):
+    """The fewest evenly spread windows that cover `waveform`, padded with silence to one window."""
+    waveform = np.concatenate([waveform, np.zeros(max(window - len(waveform), 0))])
+    count = math.ceil(len(waveform) / window)
+    starts = np.linspace(0, len(waveform) - window, count)
+    return np.stack([waveform[int(s) : int(s) + window] for s in starts])

@@ -1,0 +1,82 @@
+"""Imports go one way, cost little, and the public names are what the README says."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import keras_s2l
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# A module imports only from stages before its own; `model` sees them all.
+STAGES = (
+    *("_version", "_checks", "_gradients", "frontends", "patches", "shuffle", "encoders"),
+    *("ranking", "losses", "metrics", "model", "waveforms", "hub"),
+)
+
+
+def imports(path):
+    """Absolute names of all that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def files(folder):
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", files("keras_s2l"), ids=lambda path: path.name)
+def test_the_library_knows_no_programs_and_no_tf_keras(path):
+    for name in imports(path):
+        top = name.split(".")[0]
+        assert top not in ("training", "export", "absl", "tf_keras", "tensorflow_datasets"), name
+        assert not name.startswith("tensorflow.keras"), name
+
+
+@pytest.mark.parametrize("path", files("keras_s2l"), ids=lambda path: path.name)
+def test_a_stage_imports_only_from_stages_before_it(path):
+    stage = path.relative_to(ROOT / "keras_s2l").parts[0].removesuffix(".py")
+    if stage == "__init__":
+        return
+    for name in imports(path):
+        if name.startswith("keras_s2l."):
+            source = name.split(".")[1]
+            assert STAGES.index(source) <= STAGES.index(stage), f"{path}: {name}"
+
+
+@pytest.mark.parametrize("path", files("training"), ids=lambda path: path.name)
+def test_training_does_not_import_export(path):
+    assert not [name for name in imports(path) if name.split(".")[0] == "export"]
+
+
+@pytest.mark.parametrize("path", files("training") + files("export"), ids=lambda path: path.name)
+def test_only_the_flags_file_and_mains_touch_flags(path):
+    if path.name in ("flags.py", "verify.py"):
+        return
+    assert not [name for name in imports(path) if name.startswith("absl")]
+
+
+def test_every_public_name_says_what_it_is_by_an_example():
+    items = [value for name, value in vars(keras_s2l).items() if not name.startswith("_")]
+    items = [item for item in items if callable(item)]
+    assert len(items) >= 18
+    lacking = [
+        i.__name__ for i in items if "Example:" not in i.__doc__ and "Args:" not in i.__doc__
+    ]
+    assert not lacking
+
+
+@pytest.mark.slow
+def test_importing_the_library_imports_nothing_beyond_keras():
+    code = (
+        "import sys, keras; before = set(sys.modules); import keras_s2l; "
+        "print({name.split('.')[0] for name in set(sys.modules) - before})"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert output.stdout.strip() == "{'keras_s2l'}", output.stderr

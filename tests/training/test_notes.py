@@ -1,0 +1,122 @@
+"""The rendered notes: labels, splits, and what is dropped."""
+
+import numpy as np
+import pytest
+
+from training.config import DataConfig
+from training.data import notes, recordings
+from training.errors import UserError
+
+
+@pytest.fixture
+def few_notes(monkeypatch):
+    monkeypatch.setattr(notes, "PROGRAMS", [8 * f + member for f in range(15) for member in (0, 1)])
+    monkeypatch.setattr(notes, "PITCHES", range(48, 72, 6))
+
+
+def rendered(soundfont=None):
+    return [note for _, note in notes.render_notes(soundfont or notes.default_soundfont())]
+
+
+def test_rendering_gives_the_same_bytes_again(few_notes):
+    first, second = rendered(), rendered()
+    assert len(first) > 200
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a["audio"], b["audio"])
+
+
+def test_a_note_sounds_at_its_pitch(few_notes):
+    """The strongest period of a piano note, by autocorrelation, is that of its key."""
+    for note in rendered():
+        if note["instrument"] != 0 or note["velocity"] != max(notes.VELOCITIES):
+            continue
+        audio = note["audio"][2000:6000].astype("float64")
+        correlation = np.correlate(audio, audio, "full")[len(audio) - 1 :]
+        period = notes.SAMPLE_RATE / (440 * 2 ** ((note["pitch"] - 69) / 12))
+        near = slice(round(0.7 * period), round(1.4 * period) + 1)
+        best = near.start + np.argmax(correlation[near])
+        assert abs(12 * np.log2(best / period)) < 0.5
+
+
+def test_samples_fill_the_range_without_clipping(few_notes, monkeypatch):
+    monkeypatch.setattr(notes, "PROGRAMS", [94])  # Its filter overshoots full scale by far.
+    monkeypatch.setattr(notes, "PITCHES", range(70, 74))
+    for note in rendered():
+        at_full_scale = np.abs(note["audio"].astype(int)) >= 32767
+        assert at_full_scale.sum() <= 2
+
+
+def test_silent_and_duplicate_notes_are_dropped(few_notes, monkeypatch):
+    play = notes._play
+    monkeypatch.setattr(
+        notes,
+        "_play",
+        lambda synth, pitch, velocity: {
+            48: lambda: np.zeros(notes.NUM_SAMPLES, "float32"),
+            54: lambda: np.full(notes.NUM_SAMPLES, 0.5, "float32"),
+        }.get(pitch, lambda: play(synth, pitch, velocity))(),
+    )
+    made = rendered()
+    assert not [note for note in made if note["pitch"] == 48]
+    assert len([note for note in made if note["pitch"] == 54]) == 1
+
+
+def test_numbers_that_are_not_finite_are_refused(few_notes, monkeypatch):
+    monkeypatch.setattr(notes, "_play", lambda *_: np.full(notes.NUM_SAMPLES, np.nan, "float32"))
+    with pytest.raises(ValueError, match="not finite for program 0, pitch 48"):
+        rendered()
+
+
+def test_splits_hold_out_instruments_of_every_family_and_whole_notes():
+    by_split = {"train": [], "test_notes": [], "test_instruments": []}
+    for program in notes.PROGRAMS:
+        for pitch in notes.PITCHES:
+            split = notes._split_of({"instrument": program, "pitch": pitch})
+            by_split[split].append((program, pitch))
+    programs = {split: {program for program, _ in members} for split, members in by_split.items()}
+    assert not programs["train"] & programs["test_instruments"]
+    assert programs["train"] == programs["test_notes"]
+    for split in programs:
+        assert {program // 8 for program in programs[split]} == set(range(15))
+    held_out = len(by_split["test_notes"])
+    assert 0.12 < held_out / (held_out + len(by_split["train"])) < 0.18
+
+
+@pytest.mark.slow
+def test_a_prepared_set_holds_what_was_rendered(few_notes, tmp_path):
+    config = DataConfig(data_dir=str(tmp_path))
+    made = {split: recordings.load(config, split) for split in ("train", "test_instruments")}
+    by_label = {
+        (int(note["instrument"]), int(note["pitch"]), note["velocity"]): note for note in rendered()
+    }
+    audio = {note["audio"].tobytes() for note in by_label.values()}
+    for part in made.values():
+        assert part.sample_rate == 16000 and part.audio.dtype == np.int16
+        np.testing.assert_array_equal(part.labels["family"], part.labels["instrument"] // 8)
+        assert all(recording.tobytes() in audio for recording in part.audio)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "There is no sound bank"),
+        (b"RIFF....WAVE", "is no SoundFont 2 bank"),
+        (b"RIFF\xff\xff\x00\x00sfbk and no more", "is a damaged SoundFont 2 bank"),
+    ],
+)
+def test_what_is_no_sound_bank_is_refused_and_nothing_prepared(content, message, tmp_path):
+    path = tmp_path / "bank.sf2"
+    if content is not None:
+        path.write_bytes(content)
+    config = DataConfig(soundfont=str(path), data_dir=str(tmp_path / "sets"))
+    with pytest.raises(UserError, match=message):
+        recordings.load(config, "train")
+    assert not list((tmp_path / "sets").rglob("*.tfrecord*"))
+
+
+def test_a_bank_without_notes_for_a_split_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(notes, "PROGRAMS", [0])
+    monkeypatch.setattr(notes, "PITCHES", range(48, 60))
+    with pytest.raises(UserError, match="no notes for the split test_instruments"):
+        recordings.load(DataConfig(data_dir=str(tmp_path)), "train")
+    assert not list(tmp_path.rglob("*.tfrecord*"))

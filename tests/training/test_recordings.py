@@ -1,0 +1,53 @@
+"""Recordings that cannot be learned from are left out or refused, by name."""
+
+import numpy as np
+import pytest
+
+from training.config import DataConfig
+from training.data import recordings
+from training.data.recordings import Recordings
+from training.errors import UserError
+
+
+def make(audio):
+    audio = np.asarray(audio)
+    return Recordings(audio, {"pitch": np.arange(len(audio))}, 16000)
+
+
+def test_silent_recordings_are_left_out_and_counted_with_their_labels():
+    kept = recordings.usable(make(np.float32([[0, 0], [0.5, 0], [0, 1e-5], [0, -0.5]])), "set")
+    np.testing.assert_array_equal(kept.labels["pitch"], [1, 3])
+    assert kept.num_silent == 2 and len(kept.audio) == 2
+
+
+def test_the_loudest_negative_sample_of_16_bits_is_loud():
+    assert recordings.usable(make(np.int16([[-32768, 0]])), "set").num_silent == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_refused_with_the_first_of_them(bad):
+    audio = np.full((4, 3), 0.5, "float32")
+    audio[2:, 1] = bad
+    with pytest.raises(UserError, match=r"2 of 4 recordings hold NaN or infinity, .* number 2"):
+        recordings.usable(make(audio), "set")
+
+
+def test_all_silent_is_refused():
+    with pytest.raises(UserError, match="all 3 recordings are silent"):
+        recordings.usable(make(np.zeros((3, 8), "int16")), "set")
+
+
+def test_empty_is_refused():
+    with pytest.raises(UserError, match="my set holds no recordings"):
+        recordings.usable(make(np.zeros((0, 8), "int16")), "my set")
+
+
+def test_an_unknown_data_set_lists_the_known_ones():
+    with pytest.raises(UserError, match=r"Unknown --data=drums\. Known data sets: notes"):
+        recordings.prepare(DataConfig(data="drums"))
+
+
+def test_waveforms_are_within_one():
+    audio = recordings.waveforms(np.int16([[-32768, 0, 32767]]))
+    assert audio.dtype == np.float32
+    np.testing.assert_allclose(audio, [[-1, 0, 32767 / 32768]])
