@@ -23,7 +23,15 @@ def shuffle_patches(patches, order):
 
 
 def unshuffle_patches(shuffled, order):
-    """Puts the patch in slot `i` back to its place `order[b, i]`: undoes `shuffle_patches`."""
+    """Puts the patch in slot `i` back to its place `order[b, i]`: undoes `shuffle_patches`.
+
+    Args:
+        shuffled: Tensor of shape `(batch, num_patches, ...)`.
+        order: Integer tensor of shape `(batch, num_patches)`, each row a permutation.
+
+    Returns:
+        Tensor of the shape of `shuffled`.
+    """
     return shuffle_patches(shuffled, ops.argsort(order, axis=1))
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import signal
+import sys
 import time
 
 import keras
@@ -170,7 +171,7 @@ def _fit(config, workdir, model, start, examples, validation, checkpoints, pictu
                 steps_per_epoch=every,
                 validation_data=validation,
                 callbacks=callbacks,
-                verbose="auto",
+                verbose=1 if sys.stdout.isatty() else 2,  # A bar to watch, or a line to keep.
                 shuffle=False,
             )
             if stop.requested:

@@ -1,0 +1,90 @@
+"""How a run is cut into segments, resumed, and ended when its loss is no number."""
+
+import dataclasses
+
+import pytest
+
+from training import pretrain_lib, records
+from training.config import PretrainConfig
+from training.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("start", "steps", "every", "expected"),
+    [
+        (0, 10, 5, [(0, 10, 5)]),
+        (0, 10, 3, [(0, 9, 3), (9, 10, 1)]),
+        (4, 10, 3, [(4, 6, 2), (6, 9, 3), (9, 10, 1)]),
+        (4, 5, 3, [(4, 5, 1)]),
+        (10, 10, 3, []),
+        (6, 7, 3, [(6, 7, 1)]),
+        (0, 2, 5, [(0, 2, 2)]),
+    ],
+)
+def test_segments_begin_and_end_where_intervals_do(start, steps, every, expected):
+    assert pretrain_lib.segments(start, steps, every) == expected
+    for begin, end, length in expected:
+        assert (end - begin) % length == 0
+
+
+def test_a_new_workdir_takes_the_recipe_with_the_changes(tmp_path):
+    config = pretrain_lib.resume_config(tmp_path / "new", PretrainConfig(), {"steps": 7})
+    assert config == dataclasses.replace(PretrainConfig(), steps=7)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_workdir_keeps_its_settings_and_may_be_given_more_steps(tmp_path):
+    stored = PretrainConfig(steps=5, seed=9)
+    records.write_config(tmp_path, stored)
+    again = pretrain_lib.resume_config(tmp_path, PretrainConfig(), {})
+    assert again == stored
+    more = pretrain_lib.resume_config(tmp_path, PretrainConfig(), {"steps": 8, "seed": 9})
+    assert more == dataclasses.replace(stored, steps=8)
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    records.write_config(tmp_path, PretrainConfig(seed=9))
+    message = r"--seed is 9 there, 1 now; --sigma is 1\.0 there, 2\.0 now"
+    with pytest.raises(UserError, match=message):
+        pretrain_lib.resume_config(tmp_path, PretrainConfig(), {"seed": 1, "sigma": 2.0})
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("…")
+    with pytest.raises(UserError, match=r"holds files but no config\.json"):
+        pretrain_lib.resume_config(tmp_path, PretrainConfig(), {})
+
+
+def test_a_damaged_config_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"config": ')
+    with pytest.raises(UserError, match="cannot be read as JSON"):
+        pretrain_lib.resume_config(tmp_path, PretrainConfig(), {})
+
+
+def test_fewer_steps_than_done_are_refused(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step_00000009.weights.h5").touch()
+    with pytest.raises(UserError, match="already at step 9, beyond --steps=5"):
+        pretrain_lib.run(PretrainConfig(steps=5), tmp_path)
+
+
+def test_a_loss_that_is_no_number_ends_the_run():
+    callback = pretrain_lib._Nan()
+    model = type("Model", (), {"optimizer": type("Optimizer", (), {"iterations": _Step()})})
+    callback.set_model(model)
+    callback.on_train_batch_end(0, {"loss": 1.0})
+    with pytest.raises(UserError, match="The loss became nan at step 7"):
+        callback.on_train_batch_end(0, {"loss": float("nan")})
+
+
+class _Step:
+    def numpy(self):
+        return 7
+
+
+def test_rows_after_the_last_checkpoint_are_dropped(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("epoch,loss,step\n0,3.5,4\n1,2.5,8\n2,1.5,12\n3,1")
+    records.drop_rows_after(path, 8)
+    assert path.read_text() == "epoch,loss,step\n0,3.5,4\n1,2.5,8\n"
+    assert records.read_log(path)[-1] == {"epoch": 1.0, "loss": 2.5, "step": 8.0}

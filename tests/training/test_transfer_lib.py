@@ -1,0 +1,84 @@
+"""Heads learn, sets of labels are nested and paired, and a report is a table."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from training import transfer_lib
+from training.config import TransferConfig
+from training.errors import UserError
+from training.heads import Head
+
+CONFIG = TransferConfig(head_steps=150, head_units=32)
+
+
+def clusters(count, seed):
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, count)
+    centers = np.float32([[4, 0], [0, 4], [-4, -4]])
+    return centers[labels] + random.normal(size=(count, 2)).astype("float32"), labels
+
+
+def test_a_head_tells_clusters_apart():
+    assert Head(2, 3, CONFIG).score(clusters(200, 0), clusters(300, 1)) > 0.95
+
+
+def test_a_regression_head_is_measured_in_the_unit_of_the_labels():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(600, 2)).astype("float32")
+    y = 60 + 10 * x[:, 0]
+    config = dataclasses.replace(CONFIG, head_steps=500)
+    error = Head(2, None, config).score((x[:300], y[:300]), (x[300:], y[300:]))
+    assert error < 0.05 * y.var()
+
+
+def test_each_labelled_set_starts_from_the_same_head():
+    keras.utils.set_random_seed(3)
+    head = Head(2, 3, CONFIG)
+    train, test = clusters(60, 0), clusters(300, 1)
+    first = head.score(train, test)
+    head.score(clusters(60, 2), test)
+    assert head.score(train, test) == first
+
+
+def test_a_feature_that_stands_still_on_the_labels_does_not_explode():
+    train, test = clusters(100, 0), clusters(300, 1)
+    still = lambda x, value: np.concatenate([x, np.full((len(x), 1), value, "float32")], axis=1)  # noqa: E731
+    score = Head(3, 3, CONFIG).score(
+        (still(train[0], 0.0), train[1]), (still(test[0], 0.01), test[1])
+    )
+    assert score > 0.9
+
+
+def test_smaller_sets_of_labels_lie_inside_larger_ones_of_the_same_draw():
+    small, large = (transfer_lib.labelled_set(100, count, 0, 2) for count in (10, 40))
+    assert set(small) <= set(large) and len(set(large)) == 40
+    assert set(small) != set(transfer_lib.labelled_set(100, 10, 0, 3))
+
+
+def test_the_table_shows_min_median_and_max():
+    cell = transfer_lib.spread([0.3, 0.1, 0.2, 0.9, 0.25])
+    assert cell == {"min": 0.1, "median": 0.25, "max": 0.9}
+    pitch = {"min": 10.04, "median": 12.0, "max": 30.0}
+    rows = {"metric": "accuracy", "pretrained": {"20": cell}, "untrained": {"20": cell}}
+    table = transfer_lib.table(
+        {"family": rows, "pitch": {**rows, "metric": "error", "pretrained": {"20": pitch}}}
+    )
+    assert "| family, accuracy | untrained | 0.100 ← **0.250** → 0.900 |" in table
+    assert "| pitch, error | pretrained | 10.0 ← **12.0** → 30.0 |" in table
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_labels": ()}, "--num_labels must be at least 1"),
+        ({"num_labels": (5, 0)}, "--num_labels must be at least 1"),
+        ({"seeds": 0}, "--seeds, --head_steps and --head_units must be at least 1"),
+    ],
+)
+def test_settings_that_cannot_be_run_are_refused(changes, message, tmp_path):
+    (tmp_path / "saved_model.pb").touch()
+    with pytest.raises(UserError, match=message):
+        transfer_lib.check(TransferConfig(encoder=str(tmp_path), **changes))
