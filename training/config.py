@@ -56,7 +56,7 @@ class TransferConfig(DataConfig):
     seed: int = _flag(0, "all draws, heads and the untrained encoder follow from it")
     head_units: int = _flag(128, "width of the two hidden layers of the head")
     head_steps: int = _flag(300, "training steps of each head")
-    head_dropout: float = 0.3
+    head_weight_decay: float = 10.0  # Times the learning rate, a step.
     head_batch_size: int = 128
     head_learning_rate: float = 1e-3
 

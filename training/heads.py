@@ -8,7 +8,7 @@ import tensorflow as tf
 class Head:
     """Three fully connected layers, trained anew from the same start for each labelled set.
 
-    The paper states the three layers; their width, dropout, optimizer and steps are ours.
+    The paper states the three layers; their width, optimizer, weight decay and steps are ours.
 
     Args:
         dimensions: Size of the embeddings.
@@ -18,17 +18,13 @@ class Head:
 
     def __init__(self, dimensions, num_classes, config):
         keras.utils.set_random_seed(config.seed)
-        # Dropout helps to name classes; it adds to the variance of a regression.
-        dropout = config.head_dropout if num_classes else 0.0
         self.num_classes = num_classes
         self.config = config
         self.model = keras.Sequential(
             [
                 keras.Input((dimensions,)),
                 keras.layers.Dense(config.head_units, activation="relu"),
-                keras.layers.Dropout(dropout),
                 keras.layers.Dense(config.head_units, activation="relu"),
-                keras.layers.Dropout(dropout),
                 keras.layers.Dense(num_classes or 1),
             ]
         )
@@ -37,7 +33,8 @@ class Head:
         )
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.model.compile(
-            optimizer=keras.optimizers.Adam(learning_rate),
+            # Decoupled decay of 1 % of the weights a step: thousands of features, few labels.
+            optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=config.head_weight_decay),
             loss=cross_entropy if num_classes else "mean_squared_error",
             jit_compile=False,
         )

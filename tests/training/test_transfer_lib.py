@@ -11,7 +11,8 @@ from training.config import TransferConfig
 from training.errors import UserError
 from training.heads import Head
 
-CONFIG = TransferConfig(head_steps=150, head_units=32)
+# The decay is meant for thousands of features, and would hold these few down.
+CONFIG = TransferConfig(head_steps=150, head_units=32, head_weight_decay=0.1)
 
 
 def clusters(count, seed):

@@ -1,0 +1,57 @@
+"""What the README says runs."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_first_example_runs_as_it_stands():
+    code = blocks("python")[0].replace("epochs=20", "epochs=1")
+    names = {}
+    exec(code, names)
+    assert names["embeddings"].shape[0] == 64 and np.isfinite(names["embeddings"]).all()
+
+
+def test_every_make_target_exists():
+    targets = re.findall(r"^(\w+): ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    used = re.findall(r"make (\w+)", README)
+    assert used and set(used) <= set(targets)
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.slow
+def test_every_program_takes_the_flags_that_it_is_shown_with():
+    """The programs themselves run in tests/test_main_job.py."""
+    commands = [line for block in blocks("bash") for line in block.splitlines()]
+    commands = [line.split()[2:] for line in commands if line.startswith("python -m ")]
+    assert {program for program, *_ in commands} >= {"training.pretrain", "training.transfer"}
+    for program, *flags in commands:
+        command = [sys.executable, "-m", program, "--help"]
+        output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
+        for flag in flags:
+            assert flag.split("=")[0] in output, (program, flag)
+
+
+def test_what_is_installed_by_hand_is_what_make_installs():
+    makefile = (ROOT / "Makefile").read_text()
+    for requirement in re.findall(r"pip install .*'(.+)'", README):
+        assert requirement in makefile
+
+
+def test_pictures_and_links_within_the_project_exist():
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    assert targets
+    for target in targets:
+        assert target.startswith("https://") or (ROOT / target).exists(), target
