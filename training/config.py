@@ -22,13 +22,13 @@ class PretrainConfig(DataConfig):
     """A pre-training run."""
 
     recipe: str = _flag("notes", "named settings; the other flags change them")
-    steps: int = _flag(3600, "training steps in all; more of them continue a finished run")
+    steps: int = _flag(5000, "training steps in all; more of them continue a finished run")
     batch_size: int = _flag(64, "examples in a step, over all devices")
     learning_rate: float = _flag(1e-3, "of Adam")
     seed: int = _flag(0, "all weights, orders of examples and permutations follow from it")
     num_patches: int = _flag(10, "number of patches that are put in order")
     sigma: float = _flag(1.0, "noise of the perturbed rank in the Fenchel-Young loss")
-    evaluate_every: int = _flag(400, "steps between evaluations, pictures and checkpoints")
+    evaluate_every: int = _flag(500, "steps between evaluations, pictures and checkpoints")
     axis: str = "frequency"
     hidden_units: int = 256
     embedding: str = "levels"
@@ -39,11 +39,12 @@ class PretrainConfig(DataConfig):
     fft_length: int = 2048
     num_mel_bins: int = 120
     floor: float = 1e-3
-    max_shift: int = 6
+    max_shift: int = 6  # Time steps.
+    max_gain_db: float = 8.0
 
 
 # Choices of ours, which the run's records name as such.
-NOT_STATED_IN_THE_PAPER = ("floor", "hidden_units", "max_shift", "sigma", "seed")
+NOT_STATED_IN_THE_PAPER = ("floor", "hidden_units", "max_gain_db", "max_shift", "sigma", "seed")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -161,11 +161,11 @@ def _fit(config, workdir, model, start, examples, validation, checkpoints, pictu
                 config.seed,
                 begin,
                 end,
-                config.max_shift,
+                stream.Augmentation(config.max_shift, config.max_gain_db),
             )
             epoch = begin // config.evaluate_every
             model.fit(
-                batches.repeat(1),
+                batches,
                 initial_epoch=epoch,
                 epochs=epoch + (end - begin) // every,
                 steps_per_epoch=every,

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
+from keras_s2l import LogSpectrogram
 from training.data import stream
 
-EXAMPLES = np.tile(np.arange(10, dtype="float32")[:, None], (1, 3))
+EXAMPLES = np.tile(np.arange(10, dtype="float32")[:, None, None, None], (1, 3, 1, 1))
 
 
 def batches(start, end, seed=3, batch_size=4):
     stream_ = stream.example_stream(EXAMPLES, 5, batch_size, seed, start, end)
-    return [(x.numpy()[:, 0].astype(int), order.numpy()) for x, order in stream_]
+    return [(x.numpy()[:, 0, 0, 0].astype(int), order.numpy()) for x, order in stream_]
 
 
 def test_each_example_comes_once_an_epoch_even_where_a_batch_spans_two():
@@ -61,12 +62,30 @@ def test_delayed_examples_begin_with_zeros_and_lose_their_end():
         np.testing.assert_array_equal(result, expected)
 
 
+def varied(augmentation, start, end):
+    x = np.ones((8, 6, 1, 1), "float32")
+    batches_ = stream.example_stream(x, 3, 8, 0, start, end, augmentation)
+    return np.concatenate([batch.numpy() for batch, _ in batches_])[..., 0, 0]
+
+
 def test_shifts_differ_between_examples_and_come_again_after_a_resume():
-    x = np.ones((8, 6, 1), "float32")
+    augmentation = stream.Augmentation(max_shift=4)
+    shifts = 6 - varied(augmentation, 0, 20).sum(axis=1)
+    assert set(shifts) == {0, 1, 2, 3, 4}
+    np.testing.assert_array_equal(shifts[8 * 13 :], 6 - varied(augmentation, 13, 20).sum(axis=1))
 
-    def shifts(start, end):
-        batches_ = stream.example_stream(x, 3, 8, 0, start, end, max_shift=4)
-        return np.concatenate([6 - batch.numpy().sum(axis=(1, 2)) for batch, _ in batches_])
 
-    assert set(shifts(0, 20)) == {0, 1, 2, 3, 4}
-    np.testing.assert_array_equal(shifts(0, 20)[8 * 13 :], shifts(13, 20))
+def test_gains_fill_their_range_and_come_again_after_a_resume():
+    augmentation = stream.Augmentation(max_gain_db=6.0)
+    levels = varied(augmentation, 0, 20)[:, 0]
+    gains = 20 * np.log10(np.expm1(levels) / np.expm1(1))
+    assert -6.001 < gains.min() < -5 and 5 < gains.max() < 6.001 and abs(gains.mean()) < 1
+    np.testing.assert_array_equal(levels[8 * 13 :], varied(augmentation, 13, 20)[:, 0])
+
+
+def test_louder_is_the_spectrogram_of_the_louder_waveform():
+    frontend = LogSpectrogram(num_mel_bins=20)
+    waveforms = np.random.default_rng(0).uniform(-0.3, 0.3, (2, 2000)).astype("float32")
+    gains = np.float32([6.0, -12.0])
+    expected = frontend(waveforms * 10 ** (gains[:, None] / 20))
+    np.testing.assert_allclose(stream.louder(frontend(waveforms), gains), expected, rtol=1e-4)

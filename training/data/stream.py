@@ -1,27 +1,43 @@
 """Training batches as a pure function of (seed, step): resuming is arithmetic."""
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
 
-def example_stream(examples, num_patches, batch_size, seed, start_step, end_step, max_shift=0):
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How examples vary from epoch to epoch, so that nothing of a recording is learnt by heart.
+
+    Attributes:
+        max_shift: Each begins up to so many time steps late, after zeros, and loses its end.
+        max_gain_db: Each is up to so many decibels louder or softer.
+    """
+
+    max_shift: int = 0
+    max_gain_db: float = 0.0
+
+
+def example_stream(
+    examples, num_patches, batch_size, seed, start_step, end_step, augmentation=Augmentation()
+):
     """Batches `(x, order)` of the steps from `start_step` up to `end_step`, exclusive.
 
     Each example comes once an epoch, in an order that depends on the seed and the epoch. The
-    permutation of its patches, and how far it is shifted in time, depend on the seed, the step and
-    its place in the batch.
+    permutation of its patches, and how it is varied, depend on the seed, the step and its place in
+    the batch.
 
     Args:
-        examples: Array `(examples, time, ...)`, in memory.
+        examples: Log spectrograms `(examples, time, frequency, 1)`, in memory.
         num_patches: Length of the permutations.
         batch_size: Examples in a batch, over all devices.
         seed: Integer from which everything follows.
         start_step, end_step: Range of steps.
-        max_shift: Each example begins up to so many time steps late, after zeros, and loses its
-            end: an augmentation that leaves nothing of a recording to be learnt by heart.
+        augmentation: An `Augmentation`.
 
     Returns:
-        A `tf.data.Dataset` of `(x, order)`: float `(batch_size, time, ...)`, int32
+        A `tf.data.Dataset` of `(x, order)`: float `(batch_size, time, frequency, 1)`, int32
         `(batch_size, num_patches)`.
     """
     examples = tf.constant(examples)
@@ -38,20 +54,25 @@ def example_stream(examples, num_patches, batch_size, seed, start_step, end_step
             max_index=tf.constant(num_examples - 1, tf.int64),
             rounds=4,
         )
-        step_seed = _step_seed(seed, step)
-        shifts = tf.random.stateless_uniform(
-            [batch_size],
-            tf.random.experimental.stateless_fold_in(step_seed, 1),
-            0,
-            max_shift + 1,
-            tf.int32,
-        )
-        return delayed(tf.gather(examples, index), shifts), _orders(
-            step_seed, batch_size, num_patches
-        )
+        x = _augment(tf.gather(examples, index), augmentation, _step_seed(seed, step))
+        return x, _orders(_step_seed(seed, step), batch_size, num_patches)
 
     steps = tf.data.Dataset.range(start_step, end_step)
     return steps.map(batch_of, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+def _augment(x, augmentation, step_seed):
+    batch = tf.shape(x)[:1]
+    shift_seed, gain_seed = (
+        tf.random.experimental.stateless_fold_in(step_seed, number) for number in (1, 2)
+    )
+    if augmentation.max_shift:
+        last = augmentation.max_shift + 1
+        x = delayed(x, tf.random.stateless_uniform(batch, shift_seed, 0, last, tf.int32))
+    if augmentation.max_gain_db:
+        limit = augmentation.max_gain_db
+        x = louder(x, tf.random.stateless_uniform(batch, gain_seed, -limit, limit))
+    return x
 
 
 def fixed_orders(num_examples, num_patches, seed):
@@ -67,6 +88,12 @@ def delayed(x, shifts):
     moved = tf.gather(x, tf.maximum(source, 0), axis=1, batch_dims=1)
     began = tf.reshape(source >= 0, tf.concat([tf.shape(source), [1] * (x.shape.rank - 2)], 0))
     return tf.where(began, moved, tf.zeros_like(moved))
+
+
+def louder(x, gains_db):
+    """Each log spectrogram as `LogSpectrogram` gives it for the waveform at another level."""
+    factors = tf.pow(10.0, gains_db / 20)[:, None, None, None]
+    return tf.math.log1p(factors * tf.math.expm1(x))
 
 
 def _step_seed(seed, step):
