@@ -9,11 +9,10 @@ import numpy as np
 
 import keras_s2l
 from export import saved_model
-from training import models, records
+from training import models, pretrain_lib, records
 from training.checkpoints import load_weights
 from training.config import PretrainConfig
 from training.errors import UserError
-from training.pretrain_lib import FINAL_WEIGHTS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -29,13 +28,18 @@ def run(workdir, output):
         UserError: If the run is not finished, `output` holds something, or the check fails.
     """
     workdir, output = pathlib.Path(workdir), pathlib.Path(output)
-    weights = workdir / FINAL_WEIGHTS
+    weights = workdir / pretrain_lib.FINAL_WEIGHTS
     if not weights.is_file():
         raise UserError(
-            f"--workdir={workdir} holds no {FINAL_WEIGHTS}: let `python -m training.pretrain "
-            f"--workdir={workdir}` run to its end first."
+            f"--workdir={workdir} holds no {pretrain_lib.FINAL_WEIGHTS}: let "
+            f"`python -m training.pretrain --workdir={workdir}` run to its end first."
         )
-    config = PretrainConfig(**records.config_in(workdir))
+    config = records.load_config(workdir, PretrainConfig)
+    if config is None or pretrain_lib.finished(config, workdir) is None:
+        raise UserError(
+            f"--workdir={workdir} holds a run that has been given more steps and not ended: let "
+            f"`python -m training.pretrain --workdir={workdir}` run to its end first."
+        )
     encoder = waveform_encoder(config, weights)
     try:
         saved_model.write(encoder, _metadata(config, workdir, encoder), output)

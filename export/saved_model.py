@@ -25,6 +25,7 @@ def write(encoder, metadata, output):
     output = pathlib.Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise FileExistsError(str(output))
+    output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(f"{output.name}.unfinished-{os.getpid()}")
     try:
         root = _callable_root(encoder)

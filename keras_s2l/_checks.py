@@ -35,7 +35,7 @@ def floating_tensor(name, value):
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     if "float" not in dtype:
         raise ValueError(
-            f"`{name}` must be of a floating dtype, so that it has a gradient; cast it with "
+            f"`{name}` must be of a floating dtype, on the scale that is documented; cast it with "
             f'`keras.ops.cast({name}, "float32")`. Received: {name} of dtype {dtype}'
         )
     return tensor

@@ -1,5 +1,7 @@
 """Networks over patches: a backbone shared by all of them, then all of them together."""
 
+import re
+
 import keras
 from keras import ops
 
@@ -42,9 +44,8 @@ def level_names(backbone):
 
     Earlier blocks see too little of a patch to say more than how loud it is.
     """
-    blocks = [
-        layer.name for layer in getattr(backbone, "layers", []) if layer.name.startswith("block_")
-    ]
+    layers = backbone.layers if isinstance(backbone, keras.Model) and backbone.inputs else []
+    blocks = [layer.name for layer in layers if re.fullmatch(r"block_\d+", layer.name)]
     return tuple(blocks[-3:-1])
 
 
@@ -158,9 +159,12 @@ class ContextFreeNetwork(keras.layers.Layer):
     def __init__(self, backbone, hidden_units=256, **kwargs):
         super().__init__(**kwargs)
         self.hidden_units = _checks.positive_int("hidden_units", hidden_units, "try 256")
-        self.patch_encoder = PatchEncoder(backbone, name="patch_encoder")
-        self.concatenate = keras.layers.Flatten(name="concatenate")
-        self.fully_connected = keras.layers.Dense(hidden_units, activation="relu", name="fc")
+        dtype = self.dtype_policy
+        self.patch_encoder = PatchEncoder(backbone, dtype=dtype, name="patch_encoder")
+        self.concatenate = keras.layers.Flatten(dtype=dtype, name="concatenate")
+        self.fully_connected = keras.layers.Dense(
+            hidden_units, activation="relu", dtype=dtype, name="fc"
+        )
 
     def build(self, patches_shape):
         self.patch_encoder.build(patches_shape)

@@ -31,7 +31,8 @@ class LogSpectrogram(keras.layers.Layer):
 
     Raises:
         ValueError: If a size is not positive, the window is longer than the transform, the mel
-            edges leave the spectrum, or the input is shorter than one window.
+            edges leave the spectrum, or the input is shorter than one window or holds integers
+            (divide samples of 16 bits by 32768).
 
     Example:
     >>> LogSpectrogram()(np.zeros((2, 16000), "float32")).shape   # (2, 98, 513, 1)
@@ -79,9 +80,22 @@ class LogSpectrogram(keras.layers.Layer):
                     f"{sample_rate / 2} (half the sample rate). Received: min_hertz={min_hertz}, "
                     f"max_hertz={max_hertz}"
                 )
+        # An array, made here: a tensor made in `build` would belong to whichever graph builds it.
+        self._mel_matrix = None if num_mel_bins is None else self._make_mel_matrix()
 
     def _top_hertz(self):
         return self.sample_rate / 2 if self.max_hertz is None else self.max_hertz
+
+    def _make_mel_matrix(self):
+        # Keras builds the matrix; its layer itself fixes a decibel scale that ours must not.
+        matrix = keras.layers.MelSpectrogram().linear_to_mel_weight_matrix(
+            num_mel_bins=self.num_mel_bins,
+            num_spectrogram_bins=self.fft_length // 2 + 1,
+            sampling_rate=self.sample_rate,
+            lower_edge_hertz=self.min_hertz,
+            upper_edge_hertz=self._top_hertz(),
+        )
+        return ops.convert_to_numpy(matrix)
 
     def build(self, waveform_shape):
         if len(waveform_shape) != 2:
@@ -89,25 +103,17 @@ class LogSpectrogram(keras.layers.Layer):
                 "Waveforms must have shape (batch, samples); mix channels down first. Received: "
                 f"shape {tuple(waveform_shape)}"
             )
-        self._mel_matrix = None
-        if self.num_mel_bins is not None:
-            # Keras builds the matrix; its layer itself fixes a decibel scale that ours must not.
-            self._mel_matrix = keras.layers.MelSpectrogram().linear_to_mel_weight_matrix(
-                num_mel_bins=self.num_mel_bins,
-                num_spectrogram_bins=self.fft_length // 2 + 1,
-                sampling_rate=self.sample_rate,
-                lower_edge_hertz=self.min_hertz,
-                upper_edge_hertz=self._top_hertz(),
-            )
         super().build(waveform_shape)
 
     def call(self, waveforms):
         self._check_length(waveforms.shape[1])
-        waveforms = ops.cast(waveforms, "float32")
+        waveforms = ops.cast(_checks.floating_tensor("waveforms", waveforms), "float32")
         frames = ops.extract_sequences(waveforms, self.window, self.stride)
         frames = frames * keras.ops.convert_to_tensor(self._hann(), dtype="float32")
         real, imaginary = ops.rfft(frames, fft_length=self.fft_length)
-        magnitude = ops.sqrt(ops.square(real) + ops.square(imaginary))
+        power = ops.square(real) + ops.square(imaginary)
+        sounds = power > 0  # The root has no gradient at 0, and silence has one here: 0.
+        magnitude = ops.where(sounds, ops.sqrt(ops.where(sounds, power, 1.0)), 0.0)
         if self._mel_matrix is not None:
             magnitude = ops.matmul(magnitude, ops.convert_to_tensor(self._mel_matrix))
         return ops.cast(ops.log1p(magnitude / self.floor), self.compute_dtype)[..., None]

@@ -13,7 +13,8 @@ class HubEncoder(keras.layers.Layer):
 
     Args:
         handle: Folder of a SavedModel, or a URL that TF Hub resolves.
-        trainable: Whether its variables are trained. May be changed later, before `compile`.
+        trainable: Whether its variables are trained. Whoever changes it later must
+            `compile` again, as with any layer.
 
     Input and output shapes: those of the SavedModel; for our audio exports, waveforms
     `(batch, samples)` in [-1, 1] to embeddings `(batch, dimensions)`.
@@ -22,14 +23,14 @@ class HubEncoder(keras.layers.Layer):
         ValueError: If the handle is no SavedModel, or one whose root cannot be called.
 
     Example:
-    >>> encoder = HubEncoder("runs/demo/export", trainable=False)
+    >>> encoder = HubEncoder("runs/demo/export", trainable=False)   # What `make demo` exports.
     >>> model = keras.Sequential([encoder, keras.layers.Dense(15)])
 
     Reference: the reusable SavedModel interface, https://www.tensorflow.org/hub/reusable_saved_models
     """
 
     def __init__(self, handle, trainable=True, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # The graph takes the dtypes it was saved with.
         if keras.backend.backend() != "tensorflow":
             raise ValueError(
                 "`HubEncoder` runs a TensorFlow graph, so it needs KERAS_BACKEND=tensorflow. "

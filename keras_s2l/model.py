@@ -20,7 +20,8 @@ class ShuffleToLearn(keras.Model):
     `fit` takes unlabelled examples `x`, or `(x, order)` when the input pipeline drew the orders
     itself; an order is a permutation for each example, `(batch, num_patches)`. Patches are shuffled
     in training and test steps only: `model(x)` scores the patches as they stand. `evaluate` uses
-    the same orders every time. `model.encoder` is what to keep.
+    the same orders every time, for the same examples in batches of the same size. `model.encoder`
+    is what to keep.
 
     Args:
         backbone: A Keras model or layer from `(batch, *patch_shape)` to features, shared by all
@@ -44,6 +45,7 @@ class ShuffleToLearn(keras.Model):
         ValueError: If an argument is unknown or does not fit the backbone.
 
     Example:
+    >>> spectrograms = np.random.rand(64, 98, 60, 1).astype("float32")   # Yours.
     >>> model = ShuffleToLearn(note_backbone(), num_patches=10, axis="frequency")
     >>> model.compile(optimizer="adam")
     >>> model.fit(spectrograms, epochs=20)
@@ -65,19 +67,20 @@ class ShuffleToLearn(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.patches = Patches(num_patches, axis, remainder, name="patches")
-        self.shuffle = PatchShuffle(seed, name="shuffle")
-        self.evaluation_shuffle = PatchShuffle(0, name="evaluation_shuffle")
+        dtype = self.dtype_policy
+        self.patches = Patches(num_patches, axis, remainder, dtype=dtype, name="patches")
+        self.shuffle = PatchShuffle(seed, dtype=dtype, name="shuffle")
+        self.evaluation_shuffle = PatchShuffle(0, dtype=dtype, name="evaluation_shuffle")
         # Named so as to be saved before `encoder`, which shares its layers: files of weights are
         # the same whatever the embedding.
         self.context_free_network = encoders.ContextFreeNetwork(
-            backbone, hidden_units, name="context_free_network"
+            backbone, hidden_units, dtype=dtype, name="context_free_network"
         )
         self.levels = tuple(encoders.level_names(backbone) if levels is None else levels)
         if embedding is None:
             embedding = "levels" if self.levels else "patches"
         self.embedding = _checks.one_of("embedding", embedding, EMBEDDINGS)
-        if self.levels or embedding == "levels":
+        if levels is not None or embedding == "levels":
             encoders.with_levels(
                 backbone, self.levels
             )  # Refuses unknown names now, not at the end.
@@ -218,13 +221,20 @@ class ShuffleToLearn(keras.Model):
     def get_config(self):
         backbone = self.context_free_network.patch_encoder.backbone
         backbone = keras.saving.serialize_keras_object(backbone)
-        return {"name": self.name, "backbone": backbone, **self._config}
+        of_layer = {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+        }
+        return {**of_layer, "backbone": backbone, **self._config}
 
     @classmethod
     def from_config(cls, config):
-        return cls(
-            **{**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])}
-        )
+        objects = {
+            name: keras.saving.deserialize_keras_object(config[name])
+            for name in ("dtype", "backbone")
+        }
+        return cls(**{**config, **objects})
 
 
 class _Untracked:

@@ -54,8 +54,8 @@ class Patches(keras.layers.Layer):
 
     Raises:
         ValueError: If `num_patches` does not divide the axis and `remainder` is `"error"`, the axis
-            is unknown to inputs of this rank, or its size is unknown, or below `num_patches` where
-            it is not padded.
+            is unknown to inputs of this rank, or its size is unknown, below `num_patches`,
+            or so small that a padded patch would be all zeros.
 
     Example:
     >>> Patches(num_patches=10, axis="frequency")(np.zeros((2, 98, 60, 1))).shape
@@ -75,7 +75,7 @@ class Patches(keras.layers.Layer):
                 f"The size of `axis={self.axis!r}` must be known when slicing it; resize, crop or "
                 "pad the inputs to one size. Received: an axis of unknown size"
             )
-        if size < self.num_patches and self.remainder != "pad":
+        if size < self.num_patches:
             raise ValueError(
                 f"`num_patches={self.num_patches}` is more than `axis={self.axis!r}` of size "
                 f"{size} can give; use fewer patches or larger inputs"
@@ -87,9 +87,16 @@ class Patches(keras.layers.Layer):
                 f'{size}. Use remainder="crop" for {down}, remainder="pad" for '
                 f"{down + self.num_patches}, or another number of patches"
             )
-        if self.remainder == "pad":
-            return -(-size // self.num_patches)
-        return size // self.num_patches
+        if self.remainder != "pad":
+            return size // self.num_patches
+        length = -(-size // self.num_patches)
+        if size <= length * (self.num_patches - 1):
+            raise ValueError(
+                f"Padding `axis={self.axis!r}` of size {size} for `num_patches={self.num_patches}` "
+                "would leave patches of zeros alone, whose order is not to be learnt; use fewer "
+                "patches or larger inputs"
+            )
+        return length
 
     def call(self, inputs):
         shape = tuple(inputs.shape)

@@ -13,6 +13,9 @@ def shuffle_patches(patches, order):
 
     Returns:
         Tensor of the shape of `patches`.
+
+    Example:
+    >>> shuffle_patches(np.array([[10, 20, 30]]), np.array([[2, 0, 1]]))   # [[30, 10, 20]]
     """
     sizes = tuple(ops.shape(patches))
     first = sizes[1] * ops.arange(sizes[0], dtype="int32")[:, None]
@@ -31,6 +34,9 @@ def unshuffle_patches(shuffled, order):
 
     Returns:
         Tensor of the shape of `shuffled`.
+
+    Example:
+    >>> unshuffle_patches(np.array([[30, 10, 20]]), np.array([[2, 0, 1]]))   # [[10, 20, 30]]
     """
     return shuffle_patches(shuffled, ops.argsort(order, axis=1))
 
@@ -70,6 +76,7 @@ class PatchShuffle(keras.layers.Layer):
     restores the input.
 
     Example:
+    >>> patches = np.random.rand(2, 10, 98, 6, 1)
     >>> shuffled, order = PatchShuffle(seed=0)(patches)
     >>> restored = unshuffle_patches(shuffled, order)   # == patches
 

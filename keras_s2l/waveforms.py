@@ -25,8 +25,9 @@ class WaveformEncoder(keras.layers.Layer):
         ValueError: If `window_samples` is not positive, or there are no samples.
 
     Example:
-    >>> encoder = WaveformEncoder(LogSpectrogram(num_mel_bins=60), model.encoder, 16000)
-    >>> encoder(np.zeros((2, 40000), "float32")).shape   # (2, 3200)
+    >>> flat = keras.layers.Flatten()   # Or the encoder of a `ShuffleToLearn` model.
+    >>> encoder = WaveformEncoder(LogSpectrogram(num_mel_bins=60), flat, 16000)
+    >>> encoder(np.zeros((2, 40000), "float32")).shape   # (2, 5880)
     """
 
     def __init__(self, frontend, encoder, window_samples, **kwargs):

@@ -209,6 +209,7 @@ def test_the_demo_ties_the_programs_together_and_keeps_an_earlier_run(folder, da
     settings = (data, "--steps=4", "--num_labels=20", "--seeds=2", f"--workdir={folder / 'demo'}")
     (folder / "demo").mkdir()
     (folder / "demo" / "report.json").write_text('{"of": "an earlier run"}')
+    (folder / "demo" / "phases.json").write_text("{}")
     output = run_well("training.demo", *settings)
     assert "earlier run" in (folder / "demo.1" / "report.json").read_text()
     report = json.loads((folder / "demo" / "report.json").read_text())
@@ -236,6 +237,8 @@ def test_the_demo_ties_the_programs_together_and_keeps_an_earlier_run(folder, da
         ("training.pretrain", ["--data=drums", "--workdir=DIR"], "one of <notes>"),
         ("training.transfer", ["--encoder=nowhere", "--workdir=DIR"], "is no export"),
         ("training.transfer", ["--num_labels=many", "--workdir=DIR"], "must be whole numbers"),
+        ("training.transfer", ["--seed=-1", "--workdir=DIR"], "--seed must be from 0"),
+        ("training.demo", ["--num_labels=0", "--workdir=DIR"], "--num_labels must be at least 1"),
         ("export.export_encoder", ["--workdir=nowhere", "--output=DIR"], "no final.weights.h5"),
     ],
 )
@@ -246,6 +249,22 @@ def test_what_is_wrong_is_one_line_and_touches_nothing(program, arguments, messa
     assert status != 0 and len(lines) == 1, errors
     assert "Traceback" not in errors
     assert not (tmp_path / "new").exists()
+
+
+def test_a_finished_run_asked_again_says_so_and_touches_nothing(data, pretrained):
+    before = {path: path.stat().st_mtime_ns for path in pretrained.rglob("*") if path.is_file()}
+    output = run_well("training.pretrain", data, *SETTINGS, f"--workdir={pretrained}")
+    assert "Finished" in output
+    after = {path: path.stat().st_mtime_ns for path in pretrained.rglob("*") if path.is_file()}
+    assert before == after
+
+
+def test_a_demo_refuses_a_folder_of_other_things(tmp_path):
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "mine.py").write_text("precious")
+    status, _, errors = run("training.demo", f"--workdir={tmp_path}")
+    assert status == 1 and "not of a demo" in errors.splitlines()[-1]
+    assert (tmp_path / "export" / "mine.py").read_text() == "precious"
 
 
 @pytest.mark.parametrize(

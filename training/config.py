@@ -1,11 +1,27 @@
 """Everything that a run depends on, in frozen dataclasses; defaults live here alone."""
 
 import dataclasses
+import math
+
+from training.errors import UserError
 
 
 def _flag(default, help_text):
     """A field that the command line can set."""
     return dataclasses.field(default=default, metadata={"help": help_text})
+
+
+def _refuse(config, names, at_least):
+    for name in names:
+        if getattr(config, name) < at_least:
+            raise UserError(
+                f"--{name} must be at least {at_least}. Received: {getattr(config, name)}."
+            )
+
+
+def _check_seed(config):
+    if not 0 <= config.seed < 2**31:
+        raise UserError(f"--seed must be from 0 to 2**31 - 1. Received: {config.seed}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +58,14 @@ class PretrainConfig(DataConfig):
     max_shift: int = 6  # Time steps.
     max_gain_db: float = 8.0
 
+    def check(self):
+        """Raises `UserError` for numbers out of range."""
+        _refuse(self, ("steps", "batch_size", "evaluate_every", "num_patches"), 1)
+        for name in ("learning_rate", "sigma"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"--{name} must be above 0. Received: {getattr(self, name)}.")
+        _check_seed(self)
+
 
 # Choices of ours, which the run's records name as such.
 NOT_STATED_IN_THE_PAPER = ("floor", "hidden_units", "max_gain_db", "max_shift", "sigma", "seed")
@@ -61,6 +85,13 @@ class TransferConfig(DataConfig):
     head_batch_size: int = 128
     head_learning_rate: float = 1e-3
 
+    def check(self):
+        """Raises `UserError` for numbers out of range."""
+        _refuse(self, ("seeds", "head_steps", "head_units"), 1)
+        if not self.num_labels or min(self.num_labels) < 1:
+            raise UserError(f"--num_labels must be at least 1. Received: {self.num_labels}.")
+        _check_seed(self)
+
 
 @dataclasses.dataclass(frozen=True)
 class DemoConfig:
@@ -71,3 +102,12 @@ class DemoConfig:
     num_labels: tuple[int, ...] | None = _flag(None, "sizes of the labelled sets")
     seeds: int | None = _flag(None, "draws of each labelled set")
     seed: int | None = _flag(None, "everything follows from it")
+
+    def check(self):
+        """Raises `UserError` for what a later phase would refuse."""
+        given = {
+            name: value for name, value in dataclasses.asdict(self).items() if value is not None
+        }
+        for config_class in (PretrainConfig, TransferConfig):
+            names = {field.name for field in dataclasses.fields(config_class)}
+            config_class(**{name: given[name] for name in names & set(given)}).check()

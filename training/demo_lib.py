@@ -1,8 +1,10 @@
 """The phases of the main job, timed, and the report made from what they leave."""
 
+import contextlib
 import pathlib
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ from training import records
 from training.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+PHASES = "phases.json"
 
 
 def run(config, workdir):
@@ -24,37 +27,55 @@ def run(config, workdir):
         What to print: the table of the transfer, and where the rest is.
 
     Raises:
-        UserError: If a phase fails; what was done is kept.
+        UserError: If a phase fails or the folder holds something else; what was done is kept.
     """
+    config.check()
     workdir = pathlib.Path(workdir)
-    if (workdir / "report.json").exists():
+    if workdir.exists() and not (workdir / PHASES).exists() and any(workdir.iterdir()):
+        raise UserError(
+            f"--workdir={workdir} holds files that are not of a demo: give a new or empty folder."
+        )
+    if (workdir / PHASES).exists() and (workdir / "report.json").exists():
         kept = _free_name(workdir)
         workdir.rename(kept)
         print(f"The finished run that was in {workdir} is kept in {kept}.", flush=True)
-    done_file = workdir / "phases.json"
-    done = records.read_json(done_file) if done_file.exists() else {"config": None, "seconds": {}}
-    if done["config"] not in (None, records.as_json(config)):
-        raise UserError(
-            f"--workdir={workdir} holds an unfinished run with other settings: give them again, "
-            "another --workdir, or remove it."
-        )
-    done["config"] = records.as_json(config)
+    done = records.read_json(workdir / PHASES) if (workdir / PHASES).exists() else {}
     for name, command in _phases(config, workdir).items():
-        if name in done["seconds"]:
-            continue
-        print(f"\n=== {name}: {' '.join(command)}", flush=True)
-        began = time.monotonic()
-        if name == "export":  # A half-checked one of an interrupted run.
-            shutil.rmtree(workdir / "export", ignore_errors=True)
-        status = subprocess.run([sys.executable, "-m", *command], cwd=ROOT).returncode
-        if status != 0:
+        phase = done.setdefault(name, {"command": command, "seconds": 0.0, "ended": False})
+        if phase["ended"] and phase["command"] != command:
             raise UserError(
-                f"{name} ended with status {status}; the same command goes on from here."
+                f"--workdir={workdir} holds an unfinished run whose phase {name} had other "
+                "settings: give them again, another --workdir, or remove it."
             )
-        done["seconds"][name] = round(time.monotonic() - began, 1)
-        records.write_json(done_file, done)
-        print(f"=== {name}: {done['seconds'][name]} s", flush=True)
-    return _report(workdir, done)
+        if not phase["ended"]:
+            if name == "export":  # What an interrupted check may have left.
+                shutil.rmtree(workdir / "export", ignore_errors=True)
+            phase["command"] = command
+            _run_phase(name, phase, lambda: records.write_json(workdir / PHASES, done))
+    return _report(workdir, {name: phase["seconds"] for name, phase in done.items()})
+
+
+def _run_phase(name, phase, write):
+    """Runs the command of a phase; its seconds count whether or not it ends well."""
+    write()
+    print(f"\n=== {name}: {' '.join(phase['command'])}", flush=True)
+    began = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-m", *phase["command"]], cwd=ROOT)
+    previous = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        status = None
+        while status is None:
+            # A terminal sends Ctrl-C to the program too: wait until it has saved what it has.
+            with contextlib.suppress(KeyboardInterrupt):
+                status = process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    phase["seconds"] = round(phase["seconds"] + time.monotonic() - began, 1)
+    phase["ended"] = status == 0
+    write()
+    if status != 0:
+        raise UserError(f"{name} ended with status {status}; the same command goes on from here.")
+    print(f"=== {name}: {phase['seconds']} s", flush=True)
 
 
 def _phases(config, workdir):
@@ -92,7 +113,7 @@ def _free_name(workdir):
     return kept
 
 
-def _report(workdir, done):
+def _report(workdir, seconds):
     """Gathers the reports of the phases into one; gives what to print."""
     pretrain = records.read_json(workdir / "pretrain" / "report.json")
     transfer = records.read_json(workdir / "transfer" / "report.json")
@@ -101,8 +122,8 @@ def _report(workdir, done):
     for made in sorted(workdir.glob("*/pictures/*.png")):
         shutil.copy(made, pictures / made.name)
     report = {
-        "wall_seconds": round(sum(done["seconds"].values()), 1),
-        "seconds": done["seconds"],
+        "wall_seconds": round(sum(seconds.values()), 1),
+        "seconds": seconds,
         # Of the largest process: the phases run one after another.
         "peak_memory_bytes": max(
             records.peak_memory_bytes(resource.RUSAGE_CHILDREN),

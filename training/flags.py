@@ -9,6 +9,8 @@ from absl import app, flags, logging
 
 from training.errors import UserError
 
+STOPPED = 130  # As a shell reports a program that Ctrl-C ended.
+
 flags.disclaim_key_flags()  # `--help` shows them as flags of the program that defines them.
 
 
@@ -84,7 +86,7 @@ def value(name):
 
 
 def run(main):
-    """Runs `main()`: what the user got wrong ends in one line on stderr and exit status 1."""
+    """Runs `main()`: what went wrong outside it ends in one line on stderr and exit status 1."""
 
     logging.set_verbosity(logging.ERROR)  # TFDS and TensorFlow comment on each step.
 
@@ -93,7 +95,10 @@ def run(main):
             raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
         try:
             return main()
-        except UserError as error:
+        except (UserError, OSError) as error:  # OSError: a full disk, a folder that is read-only.
             sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            print("\nStopped.", file=sys.stderr)
+            return STOPPED
 
     app.run(checked_main)

@@ -12,8 +12,6 @@ from training.config import PretrainConfig
 from training.data import DATA_SETS
 from training.recipes import RECIPES
 
-STOPPED = 130  # As a shell reports a program that Ctrl-C ended.
-
 
 def main():
     import tensorflow as tf
@@ -27,7 +25,7 @@ def main():
     report = pretrain_lib.run(pretrain_lib.resume_config(workdir, recipe, changes), workdir)
     if report is None:
         print(f"Stopped; the same command goes on. A checkpoint is in {workdir}/checkpoints.")
-        return STOPPED
+        return flags.STOPPED
     accuracy, chance = report["held_out"]["patch_accuracy"], report["chance_patch_accuracy"]
     print(
         f"Finished: {accuracy:.1%} of the patches of held-out notes put in their place (chance "

@@ -31,36 +31,20 @@ def resume_config(workdir, recipe_config, changes):
     Raises:
         UserError: If the workdir holds another run.
     """
-    stored = records.config_in(workdir)
+    stored = records.load_config(workdir, type(recipe_config))
     if stored is None:
         return dataclasses.replace(recipe_config, **changes)
-    known = {field.name for field in dataclasses.fields(recipe_config)}
-    if set(stored) != known:
-        raise UserError(f"--workdir={workdir} holds a run of another version: give a new folder.")
     different = [
-        f"--{name} is {stored[name]!r} there, {value!r} now"
+        f"--{name} is {getattr(stored, name)!r} there, {value!r} now"
         for name, value in changes.items()
-        if name != "steps" and stored[name] != value
+        if name != "steps" and getattr(stored, name) != value
     ]
     if different:
         raise UserError(
             f"--workdir={workdir} holds a run that began otherwise: {'; '.join(different)}. Give "
             "another --workdir, or the same settings to go on with it."
         )
-    return dataclasses.replace(recipe_config, **{**stored, **changes})
-
-
-def check(config):
-    """Refuses a config that cannot be trained, before anything is rendered or written."""
-    for name in ("steps", "batch_size", "evaluate_every", "num_patches", "hidden_units"):
-        if getattr(config, name) < 1:
-            raise UserError(f"--{name} must be at least 1. Received: {getattr(config, name)}.")
-    if not 0 <= config.seed < 2**31:
-        raise UserError(f"--seed must be from 0 to 2**31 - 1. Received: {config.seed}.")
-    try:
-        models.make_model(config)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    return dataclasses.replace(stored, **changes)
 
 
 def run(config, workdir):
@@ -80,8 +64,14 @@ def run(config, workdir):
         UserError: If the run cannot go on; nothing that was saved is lost.
     """
     began = time.monotonic()
-    check(config)
+    config.check()
+    try:
+        model = models.make_model(config)
+    except ValueError as error:  # Patches that do not divide, say: known before anything is made.
+        raise UserError(str(error)) from error
     workdir = pathlib.Path(workdir)
+    if (report := finished(config, workdir)) is not None:
+        return report
     checkpoints = Checkpoints(workdir / "checkpoints")
     saved_steps = checkpoints.steps()
     if saved_steps and saved_steps[-1] > config.steps:
@@ -93,14 +83,14 @@ def run(config, workdir):
     held_out = recordings.load(config, "test_notes")
     frontend = models.make_frontend(config)
     examples, held_out_examples = (
-        stream.batched(recordings.waveforms(part.audio), frontend) for part in (train, held_out)
+        stream.batched(part.audio, lambda audio: frontend(recordings.waveforms(audio)))
+        for part in (train, held_out)
     )
     print(
         f"{len(examples)} notes to learn from, {len(held_out_examples)} held out"
         + (f", {train.num_silent} silent ones left out" if train.num_silent else ""),
         flush=True,
     )
-    model = models.make_model(config)
     start = checkpoints.restore(model)
     records.write_config(workdir, config, NOT_STATED_IN_THE_PAPER)
     if start:
@@ -118,7 +108,7 @@ def run(config, workdir):
     save_weights(model, workdir / FINAL_WEIGHTS)
     metrics = model.evaluate(validation, verbose=0, return_dict=True)
     report = {
-        "config": dataclasses.asdict(config),
+        "config": records.as_json(config),
         "environment": records.environment(),
         "held_out": {name: round(float(value), 6) for name, value in metrics.items()},
         "chance_patch_accuracy": 1 / config.num_patches,
@@ -138,6 +128,15 @@ def run(config, workdir):
         workdir / "pictures" / "learning_curve.png",
     )
     return report
+
+
+def finished(config, workdir):
+    """The report of a run that has all its steps behind it, or `None`."""
+    path = workdir / "report.json"
+    if not path.exists() or not (workdir / FINAL_WEIGHTS).exists():
+        return None
+    report = records.read_json(path)
+    return report if report.get("config") == records.as_json(config) else None
 
 
 def _fit(config, workdir, model, start, examples, validation, checkpoints, pictured):
@@ -228,12 +227,16 @@ class _Nan(keras.callbacks.Callback):
     """Ends the run when the loss is no number: the checkpoints before stay as they are."""
 
     def on_train_batch_end(self, batch, logs=None):
-        if not np.isfinite(logs["loss"]):
-            step = int(self.model.optimizer.iterations.numpy())
-            raise UserError(
-                f"The loss became {logs['loss']} at step {step}. The last good checkpoint is kept; "
-                "start in a new --workdir with a lower --learning_rate."
-            )
+        _refuse_nan(self.model, logs["loss"])
+
+
+def _refuse_nan(model, loss):
+    if not np.isfinite(loss):
+        step = int(model.optimizer.iterations.numpy())
+        raise UserError(
+            f"The loss became {loss} at step {step}. The last good checkpoint is kept; start in a "
+            "new --workdir with a lower --learning_rate."
+        )
 
 
 class _Step(keras.callbacks.Callback):
@@ -251,6 +254,8 @@ class _Save(keras.callbacks.Callback):
         self.checkpoints = checkpoints
 
     def on_epoch_end(self, epoch, logs=None):
+        # The loss of a step does not see what its own update did to the weights.
+        _refuse_nan(self.model, logs["val_loss"])
         self.checkpoints.save(self.model)
 
 

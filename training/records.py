@@ -45,13 +45,33 @@ def config_in(workdir):
         raise UserError(f"--workdir={workdir} is a file: give a folder.")
     path = workdir / "config.json"
     if path.exists():
-        return read_json(path)["config"]
+        record = read_json(path)
+        if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+            raise UserError(f"{path} is no config of ours: give a new or empty folder.")
+        return record["config"]
     if workdir.exists() and any(workdir.iterdir()):
         raise UserError(
             f"--workdir={workdir} holds files but no config.json, so it is no run of ours: give a "
             "new or empty folder."
         )
     return None
+
+
+def load_config(workdir, config_class):
+    """The config that a workdir holds, or `None` if it is new or empty.
+
+    Raises:
+        UserError: If it is no config of this class, or of another version of it.
+    """
+    stored = config_in(workdir)
+    if stored is None:
+        return None
+    if set(stored) != {field.name for field in dataclasses.fields(config_class)}:
+        raise UserError(
+            f"--workdir={workdir} holds a run of another program or version: give a new folder."
+        )
+    lists = {name: tuple(value) for name, value in stored.items() if isinstance(value, list)}
+    return config_class(**{**stored, **lists})
 
 
 def environment():

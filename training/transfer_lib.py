@@ -22,19 +22,6 @@ TASKS = {
 ENCODERS = ("pretrained", "untrained")
 
 
-def check(config):
-    """Refuses a config that cannot be run, before anything is computed."""
-    if not (pathlib.Path(config.encoder) / "saved_model.pb").is_file():
-        raise UserError(
-            f"--encoder={config.encoder} is no export: give the folder that "
-            "`python -m export.export_encoder` made."
-        )
-    if not config.num_labels or min(config.num_labels) < 1:
-        raise UserError(f"--num_labels must be at least 1. Received: {config.num_labels}.")
-    if config.seeds < 1 or config.head_steps < 1 or config.head_units < 1:
-        raise UserError("--seeds, --head_steps and --head_units must be at least 1.")
-
-
 def run(config, workdir):
     """Trains a head for each task, number of labels, draw of labels and encoder.
 
@@ -49,10 +36,10 @@ def run(config, workdir):
         UserError: If the encoder, the data or the workdir do not fit.
     """
     began = time.monotonic()
-    check(config)
+    config.check()
     workdir = pathlib.Path(workdir)
-    metadata = records.read_json(pathlib.Path(config.encoder) / "metadata.json")
     _check_workdir(config, workdir)
+    metadata = _metadata(config)
     splits = {
         split: recordings.load(config, split)
         for split in ("train", "test_notes", "test_instruments")
@@ -88,11 +75,30 @@ def run(config, workdir):
 
 
 def _check_workdir(config, workdir):
-    stored = records.config_in(workdir)
-    if stored is not None and stored != records.as_json(config):
+    stored = records.load_config(workdir, type(config))
+    if (workdir / "report.json").exists():
+        raise UserError(
+            f"--workdir={workdir} holds a finished report, and nothing is ever overwritten: give "
+            "another folder, or remove it."
+        )
+    if stored is not None and stored != config:
         raise UserError(
             f"--workdir={workdir} holds a run with other settings: give another, or remove it."
         )
+
+
+def _metadata(config):
+    folder = pathlib.Path(config.encoder)
+    if not (folder / "saved_model.pb").is_file() or not (folder / "metadata.json").is_file():
+        raise UserError(
+            f"--encoder={config.encoder} is no export: give the folder that "
+            "`python -m export.export_encoder` made."
+        )
+    metadata = records.read_json(folder / "metadata.json")
+    lacking = {"name", "input", "embedding", "dimensions", "architecture"} - set(metadata)
+    if lacking:
+        raise UserError(f"{folder}/metadata.json is not one of ours: it lacks {sorted(lacking)}.")
+    return metadata
 
 
 def _encoders(config, metadata):
@@ -105,8 +111,9 @@ def _encoders(config, metadata):
 
 
 def _embed(encoder, part):
-    waveforms = recordings.waveforms(part.audio)
-    return stream.batched(waveforms, lambda batch: encoder(batch, training=False))
+    return stream.batched(
+        part.audio, lambda audio: encoder(recordings.waveforms(audio), training=False)
+    )
 
 
 def _tasks(config, splits, embeddings):

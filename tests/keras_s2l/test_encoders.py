@@ -61,9 +61,10 @@ def test_unknown_levels_are_refused_with_the_known_ones(levels):
         with_levels(note_backbone(widths=(4, 8)), levels)
 
 
-def test_a_foreign_backbone_has_no_levels_of_its_own():
-    backbone = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    assert level_names(backbone) == ()
+@pytest.mark.parametrize("names", [("early", "late"), ("block_1_expand", "block_2_expand")])
+def test_a_foreign_backbone_has_no_levels_of_its_own(names):
+    layers = [keras.layers.Dense(3, name=name) for name in (*names, "top")]
+    assert level_names(keras.Sequential([keras.Input((4,)), *layers])) == ()
 
 
 @pytest.mark.parametrize("bad", [None, "resnet", 3])

@@ -135,3 +135,22 @@ def test_a_saved_model_keeps_the_spectrogram(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(loaded(waveforms), _truth(waveforms).reshape(2, -1), atol=1e-3)
+
+
+def test_built_inside_a_graph_it_also_works_outside():
+    layer = LogSpectrogram(num_mel_bins=20)
+    x = np.random.default_rng(0).uniform(-1, 1, (4, 1000)).astype("float32")
+    inside = np.concatenate(list(tf.data.Dataset.from_tensor_slices(x).batch(2).map(layer)))
+    np.testing.assert_allclose(layer(x), inside, atol=1e-5)
+
+
+def test_silence_has_a_gradient():
+    x = tf.Variable(np.zeros((1, 1000), "float32"))
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(LogSpectrogram(num_mel_bins=20)(x))
+    np.testing.assert_array_equal(tape.gradient(total, x), 0.0)
+
+
+def test_integer_samples_are_refused_with_the_remedy():
+    with pytest.raises(ValueError, match="`waveforms` must be of a floating dtype"):
+        LogSpectrogram()(np.zeros((1, 1000), "int16"))

@@ -81,11 +81,11 @@ def test_evaluate_uses_the_same_orders_every_time_even_after_training(built):
 def test_validation_in_fit_is_what_evaluate_says(built):
     built.compile(keras.optimizers.SGD(0.1), jit_compile=False)
     x = ramps(20)
-    history = built.fit(x, epochs=2, batch_size=8, verbose=0, validation_data=(x, None))
-    assert built.evaluate(x, verbose=0, return_dict=True)["loss"] == pytest.approx(
-        history.history["val_loss"][-1], rel=0.3
-    )
-    assert len(history.history["val_patch_accuracy"]) == 2
+    validation = {"validation_data": (x, None), "validation_batch_size": 8}
+    history = built.fit(x, epochs=2, batch_size=8, verbose=0, **validation)
+    logs = built.evaluate(x, batch_size=8, verbose=0, return_dict=True)
+    assert logs["loss"] == pytest.approx(history.history["val_loss"][-1], rel=1e-5)
+    assert logs["patch_accuracy"] == history.history["val_patch_accuracy"][-1]
 
 
 def test_orders_are_fresh_at_every_step_and_follow_from_the_seed():
@@ -232,6 +232,7 @@ def test_images_are_sliced_along_their_height_with_an_application_as_backbone():
     backbone = keras.applications.MobileNetV2((32, 64, 3), weights=None, include_top=False)
     model = ShuffleToLearn(backbone, num_patches=2, axis="height", hidden_units=8)
     assert model(np.zeros((1, 64, 64, 3), "float32")).shape == (1, 2)
+    assert model.embedding == "patches"  # Its `block_1_expand` is no level of ours.
 
 
 @pytest.mark.parametrize(
@@ -264,6 +265,15 @@ def test_mixed_precision_trains_and_scores_in_float32():
         assert model(ramps(2)).dtype == "float32"
     finally:
         keras.mixed_precision.set_dtype_policy(previous)
+
+
+def test_its_precision_reaches_its_layers_and_comes_back(tmp_path):
+    model = make(dtype="mixed_bfloat16")
+    model(ramps(2))
+    assert model.context_free_network.fully_connected.compute_dtype == "bfloat16"
+    model.trainable = False
+    again = ShuffleToLearn.from_config(model.get_config())
+    assert again.dtype_policy.name == "mixed_bfloat16" and not again.trainable
 
 
 ON_ANOTHER_BACKEND = """

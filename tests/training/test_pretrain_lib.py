@@ -77,6 +77,23 @@ def test_a_loss_that_is_no_number_ends_the_run():
         callback.on_train_batch_end(0, {"loss": float("nan")})
 
 
+def test_weights_that_an_update_spoilt_are_not_saved():
+    callback = pretrain_lib._Save(None)
+    callback.set_model(type("Model", (), {"optimizer": type("Adam", (), {"iterations": _Step()})}))
+    with pytest.raises(UserError, match="The loss became inf at step 7"):
+        callback.on_epoch_end(0, {"loss": 1.0, "val_loss": float("inf")})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": -1}, {"learning_rate": 0.0}, {"sigma": -1.0}, {"batch_size": 0}]
+)
+def test_numbers_out_of_range_are_refused_by_name(changes, tmp_path):
+    (name,) = changes
+    with pytest.raises(UserError, match=f"--{name} must be"):
+        pretrain_lib.run(dataclasses.replace(PretrainConfig(), **changes), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 class _Step:
     def numpy(self):
         return 7

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from training import transfer_lib
+from training import records, transfer_lib
 from training.config import TransferConfig
 from training.errors import UserError
 from training.heads import Head
@@ -76,10 +76,19 @@ def test_the_table_shows_min_median_and_max():
     [
         ({"num_labels": ()}, "--num_labels must be at least 1"),
         ({"num_labels": (5, 0)}, "--num_labels must be at least 1"),
-        ({"seeds": 0}, "--seeds, --head_steps and --head_units must be at least 1"),
+        ({"seeds": 0}, "--seeds must be at least 1"),
+        ({"seed": -1}, "--seed must be from 0"),
     ],
 )
 def test_settings_that_cannot_be_run_are_refused(changes, message, tmp_path):
-    (tmp_path / "saved_model.pb").touch()
     with pytest.raises(UserError, match=message):
-        transfer_lib.check(TransferConfig(encoder=str(tmp_path), **changes))
+        transfer_lib.run(TransferConfig(encoder=str(tmp_path), **changes), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_finished_report_is_not_overwritten(tmp_path):
+    records.write_config(tmp_path, CONFIG)
+    (tmp_path / "report.json").write_text("mine")
+    with pytest.raises(UserError, match="holds a finished report"):
+        transfer_lib.run(CONFIG, tmp_path)
+    assert (tmp_path / "report.json").read_text() == "mine"

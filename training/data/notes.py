@@ -138,7 +138,13 @@ def render_notes(soundfont):
 
     Silent and duplicate notes are dropped, and so are programs that the bank lacks.
     """
-    import tinysoundfont  # Only rendering needs it; a prepared data set loads without.
+    try:
+        import tinysoundfont  # Only rendering needs it; a prepared data set loads without.
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Rendering notes needs tinysoundfont: run `pip install --no-deps "
+            "'tinysoundfont>=0.3.6,<0.4'` (its PyAudio serves live playback only)."
+        ) from error
 
     synth = tinysoundfont.Synth(samplerate=SAMPLE_RATE)
     try:
