@@ -55,3 +55,8 @@ def test_pictures_and_links_within_the_project_exist():
     assert targets
     for target in targets:
         assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_the_results_are_there_with_what_they_do_not_show():
+    assert len(re.findall(r"← \*\*[\d.]+\*\* →", README)) == 18
+    assert "What this does not show" in README
