@@ -7,16 +7,19 @@ import matplotlib.figure
 import numpy as np
 
 
-def reordering(inputs, shuffled, restored, num_patches):
-    """Spectrograms as they were, as the network saw them, and as it put them in order.
+def reordering(model, inputs, order, num_patches):
+    """Spectrograms as they were, as the network sees them, and as it puts them in order.
 
     Args:
-        inputs, shuffled, restored: Arrays `(examples, time, frequency, 1)`.
+        model: A built `ShuffleToLearn`.
+        inputs: Array `(examples, time, frequency, 1)`.
+        order: Integers `(examples, num_patches)`, how to shuffle them.
         num_patches: Number of frequency bands, whose borders are drawn.
 
     Returns:
         A matplotlib figure: a row for each example.
     """
+    shuffled, restored = model.reorder(inputs, order)
     columns = {"input": inputs, "shuffled": shuffled, "put in order by the model": restored}
     figure = matplotlib.figure.Figure((9, 2.4 * len(inputs)), layout="constrained")
     axes = figure.subplots(len(inputs), len(columns), squeeze=False)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import signal
 import sys
 import time
 
@@ -10,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training import models, pictures, records
+from training import callbacks, models, pictures, records
 from training.checkpoints import Checkpoints, save_weights
 from training.config import NOT_STATED_IN_THE_PAPER
 from training.data import recordings, stream
@@ -79,54 +78,29 @@ def run(config, workdir):
             f"--workdir={workdir} is already at step {saved_steps[-1]}, beyond "
             f"--steps={config.steps}."
         )
-    train = recordings.load(config, "train")
-    held_out = recordings.load(config, "test_notes")
-    frontend = models.make_frontend(config)
-    examples, held_out_examples = (
-        stream.batched(part.audio, lambda audio: frontend(recordings.waveforms(audio)))
-        for part in (train, held_out)
-    )
-    print(
-        f"{len(examples)} notes to learn from, {len(held_out_examples)} held out"
-        + (f", {train.num_silent} silent ones left out" if train.num_silent else ""),
-        flush=True,
-    )
+    material = _load_material(config)
     start = checkpoints.restore(model)
     records.write_config(workdir, config, NOT_STATED_IN_THE_PAPER)
+    records.drop_rows_after(workdir / "log.csv", start)
     if start:
         print(f"Going on from step {start} of {config.steps}.", flush=True)
-    orders = stream.fixed_orders(len(held_out_examples), config.num_patches, config.seed)
-    validation = tf.data.Dataset.from_tensor_slices((held_out_examples, orders)).batch(256)
-    records.drop_rows_after(workdir / "log.csv", start)
-    pictured = (
-        held_out_examples[:: max(len(orders) // NUM_PICTURED, 1)][:NUM_PICTURED],
-        orders[:3],
-    )
-    stopped = _fit(config, workdir, model, start, examples, validation, checkpoints, pictured)
-    if stopped:
+    if _fit(config, workdir, model, start, material, checkpoints):
         return None
     save_weights(model, workdir / FINAL_WEIGHTS)
-    metrics = model.evaluate(validation, verbose=0, return_dict=True)
+    _save_pictures(config, workdir, model, material)
+    metrics = model.evaluate(material.validation, verbose=0, return_dict=True)
     report = {
         "config": records.as_json(config),
         "environment": records.environment(),
         "held_out": {name: round(float(value), 6) for name, value in metrics.items()},
         "chance_patch_accuracy": 1 / config.num_patches,
-        "recordings": len(examples),
-        "silent_recordings_left_out": train.num_silent,
+        "recordings": len(material.examples),
+        "silent_recordings_left_out": material.num_silent,
         "steps_of_this_process": config.steps - start,
         "seconds_of_this_process": round(time.monotonic() - began, 1),
         "peak_memory_bytes": records.peak_memory_bytes(),
     }
     records.write_json(workdir / "report.json", report)
-    pictures.save(
-        pictures.reordering(pictured[0], *_reordered(model, pictured), config.num_patches),
-        workdir / "pictures" / "reordered.png",
-    )
-    pictures.save(
-        pictures.learning_curve(records.read_log(workdir / "log.csv"), 1 / config.num_patches),
-        workdir / "pictures" / "learning_curve.png",
-    )
     return report
 
 
@@ -139,28 +113,63 @@ def finished(config, workdir):
     return report if report.get("config") == records.as_json(config) else None
 
 
-def _fit(config, workdir, model, start, examples, validation, checkpoints, pictured):
+@dataclasses.dataclass(frozen=True)
+class _Material:
+    """Log spectrograms `(examples, time, frequency, 1)` to learn from, to measure, to look at."""
+
+    examples: np.ndarray
+    num_silent: int
+    validation: tf.data.Dataset  # Of (x, order), always the same.
+    pictured: tuple[np.ndarray, np.ndarray]  # (x, order) of a few.
+
+
+def _load_material(config):
+    train = recordings.load(config, "train")
+    held_out = recordings.load(config, "test_notes")
+    frontend = models.make_frontend(config)
+    examples, measured = (
+        stream.batched(part.audio, lambda audio: frontend(recordings.waveforms(audio)))
+        for part in (train, held_out)
+    )
+    print(
+        f"{len(examples)} notes to learn from, {len(measured)} held out"
+        + (f", {train.num_silent} silent ones left out" if train.num_silent else ""),
+        flush=True,
+    )
+    orders = stream.fixed_orders(len(measured), config.num_patches, config.seed)
+    chosen = np.linspace(0, len(measured), NUM_PICTURED, endpoint=False, dtype=int)
+    return _Material(
+        examples,
+        train.num_silent,
+        tf.data.Dataset.from_tensor_slices((measured, orders)).batch(256),
+        (measured[chosen], orders[chosen]),
+    )
+
+
+def _fit(config, workdir, model, start, material, checkpoints):
     """Fits segment by segment; tells whether it was stopped before the end."""
-    stop = _StopOnSignal()
-    callbacks = [
-        _Nan(),
+    stop = callbacks.StopOnSignal()
+    board = workdir / "tensorboard"
+    in_order = [
+        callbacks.RefuseNan(),
         stop,
-        _Step(),
+        callbacks.LogStep(),
         keras.callbacks.CSVLogger(str(workdir / "log.csv"), append=True),
-        _Pictures(workdir / "tensorboard", pictured, config.num_patches),
-        keras.callbacks.TensorBoard(str(workdir / "tensorboard"), write_graph=False),
-        _Save(checkpoints),
+        callbacks.ShowReordering(board / "pictures", material.pictured, config.num_patches),
+        keras.callbacks.TensorBoard(str(board), write_graph=False),
+        callbacks.SaveCheckpoint(checkpoints),  # Last, so that no row of the log lacks one.
     ]
+    augmentation = stream.Augmentation(config.max_shift, config.max_gain_db)
     with stop:
         for begin, end, every in segments(start, config.steps, config.evaluate_every):
             batches = stream.example_stream(
-                examples,
+                material.examples,
                 config.num_patches,
                 config.batch_size,
                 config.seed,
                 begin,
                 end,
-                stream.Augmentation(config.max_shift, config.max_gain_db),
+                augmentation,
             )
             epoch = begin // config.evaluate_every
             model.fit(
@@ -168,8 +177,8 @@ def _fit(config, workdir, model, start, examples, validation, checkpoints, pictu
                 initial_epoch=epoch,
                 epochs=epoch + (end - begin) // every,
                 steps_per_epoch=every,
-                validation_data=validation,
-                callbacks=callbacks,
+                validation_data=material.validation,
+                callbacks=in_order,
                 verbose=1 if sys.stdout.isatty() else 2,  # A bar to watch, or a line to keep.
                 shuffle=False,
             )
@@ -177,6 +186,17 @@ def _fit(config, workdir, model, start, examples, validation, checkpoints, pictu
                 checkpoints.save(model)
                 return int(model.optimizer.iterations.numpy()) < config.steps
     return False
+
+
+def _save_pictures(config, workdir, model, material):
+    pictures.save(
+        pictures.reordering(model, *material.pictured, config.num_patches),
+        workdir / "pictures" / "reordered.png",
+    )
+    pictures.save(
+        pictures.learning_curve(records.read_log(workdir / "log.csv"), 1 / config.num_patches),
+        workdir / "pictures" / "learning_curve.png",
+    )
 
 
 def segments(start, steps, every):
@@ -190,88 +210,3 @@ def segments(start, steps, every):
     last = max(steps // every * every, first)
     cuts = [(start, first, first - start), (first, last, every), (last, steps, steps - last)]
     return [(begin, end, length) for begin, end, length in cuts if end > begin]
-
-
-def _reordered(model, pictured):
-    return tuple(np.asarray(part) for part in model.reorder(*pictured))
-
-
-class _StopOnSignal(keras.callbacks.Callback):
-    """Ends training after the step at hand at Ctrl-C or SIGTERM; a second one ends it at once."""
-
-    def __init__(self):
-        super().__init__()
-        self.requested = False
-
-    def __enter__(self):
-        self._previous = {
-            number: signal.signal(number, self._request)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-
-    def __exit__(self, *exception):
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _request(self, number, frame):
-        self.requested = True
-        print("\nStopping after this step …", flush=True)
-        self.__exit__()
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.requested:
-            self.model.stop_training = True
-
-
-class _Nan(keras.callbacks.Callback):
-    """Ends the run when the loss is no number: the checkpoints before stay as they are."""
-
-    def on_train_batch_end(self, batch, logs=None):
-        _refuse_nan(self.model, logs["loss"])
-
-
-def _refuse_nan(model, loss):
-    if not np.isfinite(loss):
-        step = int(model.optimizer.iterations.numpy())
-        raise UserError(
-            f"The loss became {loss} at step {step}. The last good checkpoint is kept; start in a "
-            "new --workdir with a lower --learning_rate."
-        )
-
-
-class _Step(keras.callbacks.Callback):
-    """Puts the step into the logs, for log.csv."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs["step"] = int(self.model.optimizer.iterations.numpy())
-
-
-class _Save(keras.callbacks.Callback):
-    """Saves a checkpoint after each evaluation; last, so that a row of the log never lacks one."""
-
-    def __init__(self, checkpoints):
-        super().__init__()
-        self.checkpoints = checkpoints
-
-    def on_epoch_end(self, epoch, logs=None):
-        # The loss of a step does not see what its own update did to the weights.
-        _refuse_nan(self.model, logs["val_loss"])
-        self.checkpoints.save(self.model)
-
-
-class _Pictures(keras.callbacks.Callback):
-    """Shows in TensorBoard what the model makes of shuffled inputs."""
-
-    def __init__(self, folder, pictured, num_patches):
-        super().__init__()
-        self.writer = tf.summary.create_file_writer(str(folder / "pictures"))
-        self.pictured = pictured
-        self.num_patches = num_patches
-
-    def on_epoch_end(self, epoch, logs=None):
-        figure = pictures.reordering(
-            self.pictured[0], *_reordered(self.model, self.pictured), self.num_patches
-        )
-        with self.writer.as_default(step=epoch):
-            tf.summary.image("reordering", pictures.as_image(figure))
-        self.writer.flush()

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from training import pretrain_lib, records
+from training import callbacks, pretrain_lib, records
 from training.config import PretrainConfig
 from training.errors import UserError
 
@@ -69,7 +69,7 @@ def test_fewer_steps_than_done_are_refused(tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_the_run():
-    callback = pretrain_lib._Nan()
+    callback = callbacks.RefuseNan()
     model = type("Model", (), {"optimizer": type("Optimizer", (), {"iterations": _Step()})})
     callback.set_model(model)
     callback.on_train_batch_end(0, {"loss": 1.0})
@@ -78,7 +78,7 @@ def test_a_loss_that_is_no_number_ends_the_run():
 
 
 def test_weights_that_an_update_spoilt_are_not_saved():
-    callback = pretrain_lib._Save(None)
+    callback = callbacks.SaveCheckpoint(None)
     callback.set_model(type("Model", (), {"optimizer": type("Adam", (), {"iterations": _Step()})}))
     with pytest.raises(UserError, match="The loss became inf at step 7"):
         callback.on_epoch_end(0, {"loss": 1.0, "val_loss": float("inf")})
