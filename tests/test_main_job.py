@@ -193,13 +193,13 @@ def test_transfer_reports_every_cell_and_repeats_itself(folder, data, pretrained
     report = json.loads((folder / "transfer" / "report.json").read_text())
     assert set(report["tasks"]) == {"family", "instrument", "pitch"}
     for task in report["tasks"].values():
-        for encoder in ("pretrained", "untrained"):
+        for encoder in ("pretrained", "untrained", "calibrated"):
             for count in ("20", "40"):
                 cell = task[encoder][count]
                 assert 0 <= cell["min"] <= cell["median"] <= cell["max"]
         assert task["metric"] == "accuracy" or max(task["pretrained"]["20"].values()) > 1
-        assert task["pretrained"] != task["untrained"]
-    assert output.count("**") == 2 * 12
+        assert task["pretrained"] != task["untrained"] != task["calibrated"]
+    assert output.count("**") == 2 * 18
     again = json.loads((folder / "again" / "report.json").read_text())
     assert again["tasks"] == report["tasks"]
     assert (folder / "transfer" / "pictures" / "transfer.png").stat().st_size > 0

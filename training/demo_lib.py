@@ -158,8 +158,9 @@ def _markdown(summary):
     return (
         "# What the pre-trained encoder is worth\n\n"
         "Frozen encoder, perceptron of three layers on few labels, beside the same encoder "
-        "untrained. Family and pitch are tested on instruments, the instrument on notes, that "
-        "neither pre-training nor the labels have seen.\n\n"
+        "untrained, and untrained with batch-norm statistics of unlabelled notes (calibrated). "
+        "Family and pitch are tested on instruments, the instrument on notes, that neither "
+        "pre-training nor the labels have seen.\n\n"
         f"{summary}\n"
         "![input, shuffled, put in order](pictures/reordered.png)\n\n"
         "![transfer](pictures/transfer.png)\n\n"

@@ -37,6 +37,7 @@ class Head:
             optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=config.head_weight_decay),
             loss=cross_entropy if num_classes else "mean_squared_error",
             jit_compile=False,
+            steps_per_execution=min(50, config.head_steps),  # A step is shorter than its dispatch.
         )
         self.model.optimizer.build(self.model.trainable_variables)
         state = [*self.model.variables, *self.model.optimizer.variables]

@@ -63,7 +63,8 @@ def transfer_curves(tasks):
     """
     figure = matplotlib.figure.Figure((4 * len(tasks), 3.5), layout="constrained")
     for axis, (task, rows) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks.items()):
-        for encoder, style in (("pretrained", "o-"), ("untrained", "s--")):
+        styles = (("pretrained", "o-"), ("untrained", "s--"), ("calibrated", "^:"))
+        for encoder, style in styles:
             counts = [int(count) for count in rows[encoder]]
             spread = {
                 k: [cell[k] for cell in rows[encoder].values()] for k in ("min", "median", "max")

@@ -5,7 +5,9 @@ Example:
     --seeds=5 --workdir=runs/notes/transfer
 
 Embeds all recordings once with the frozen encoder and trains the paper's head, a perceptron of
-three layers, on draws of few labels. Writes report.json, report.md and a picture to the workdir.
+three layers, on draws of few labels. A third row, "calibrated", is the untrained encoder with the
+batch-norm statistics of unlabelled recordings. Writes report.json, report.md and a picture to the
+workdir.
 """
 
 from training import flags

@@ -19,7 +19,10 @@ TASKS = {
     "instrument": ("test_notes", "accuracy"),
     "pitch": ("test_instruments", "mean squared error in semitones²"),
 }
-ENCODERS = ("pretrained", "untrained")
+# "calibrated" is the untrained one with batch-norm statistics of unlabelled recordings.
+ENCODERS = ("pretrained", "untrained", "calibrated")
+CALIBRATION_BATCHES = 60
+CALIBRATION_BATCH_SIZE = 64
 
 
 def run(config, workdir):
@@ -58,7 +61,7 @@ def run(config, workdir):
     records.write_config(workdir, config)
     embeddings = {
         name: {split: _embed(encoder, part) for split, part in splits.items()}
-        for name, encoder in _encoders(config, metadata).items()
+        for name, encoder in _encoders(config, metadata, splits["train"].audio).items()
     }
     report = {
         "config": records.as_json(config),
@@ -101,13 +104,39 @@ def _metadata(config):
     return metadata
 
 
-def _encoders(config, metadata):
-    """The exported encoder, and one of its architecture with fresh weights."""
-    keras.utils.set_random_seed(config.seed)
-    untrained = keras.saving.deserialize_keras_object(metadata["architecture"])
-    untrained.build((None, None))
-    pretrained = keras_s2l.HubEncoder(config.encoder, trainable=False)
-    return {"pretrained": pretrained, "untrained": untrained}
+def _encoders(config, metadata, unlabelled):
+    """The exported encoder, and its architecture with fresh weights, as they are and calibrated."""
+    architecture = metadata["architecture"]
+    calibrated = _fresh(with_batch_norm_momentum(architecture, 0.9), config.seed)
+    chosen = np.random.default_rng(config.seed).permutation(len(unlabelled))
+    for number in range(CALIBRATION_BATCHES):
+        batch = chosen[number * CALIBRATION_BATCH_SIZE :][:CALIBRATION_BATCH_SIZE]
+        if len(batch):
+            calibrated(recordings.waveforms(unlabelled[batch]), training=True)
+    return {
+        "pretrained": keras_s2l.HubEncoder(config.encoder, trainable=False),
+        "untrained": _fresh(architecture, config.seed),
+        "calibrated": calibrated,
+    }
+
+
+def _fresh(architecture, seed):
+    keras.utils.set_random_seed(seed)
+    encoder = keras.saving.deserialize_keras_object(architecture)
+    encoder.build((None, None))
+    return encoder
+
+
+def with_batch_norm_momentum(architecture, momentum):
+    """A serialised layer whose batch normalisations follow their batches at another pace."""
+    if isinstance(architecture, list):
+        return [with_batch_norm_momentum(item, momentum) for item in architecture]
+    if not isinstance(architecture, dict):
+        return architecture
+    changed = {key: with_batch_norm_momentum(v, momentum) for key, v in architecture.items()}
+    if changed.get("class_name") == "BatchNormalization":
+        changed["config"] = {**changed["config"], "momentum": momentum}
+    return changed
 
 
 def _embed(encoder, part):

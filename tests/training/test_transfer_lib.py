@@ -1,11 +1,13 @@
 """Heads learn, sets of labels are nested and paired, and a report is a table."""
 
 import dataclasses
+import json
 
 import keras
 import numpy as np
 import pytest
 
+import keras_s2l
 from training import records, transfer_lib
 from training.config import TransferConfig
 from training.errors import UserError
@@ -53,6 +55,18 @@ def test_a_feature_that_stands_still_on_the_labels_does_not_explode():
     assert score > 0.9
 
 
+def test_batch_norms_are_found_wherever_they_are_and_nothing_else_changes():
+    inner = keras_s2l.PatchEncoder(keras_s2l.note_backbone((4, 8)))
+    model = keras.Sequential([keras.Input((2, 16, 6, 1)), inner])
+    # As it comes from metadata.json.
+    before = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
+    after = transfer_lib.with_batch_norm_momentum(before, 0.25)
+    layers = keras.saving.deserialize_keras_object(after).layers[0].backbone.layers
+    momenta = [x.momentum for x in layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert momenta == [0.25, 0.25]
+    assert transfer_lib.with_batch_norm_momentum(after, 0.99) == before
+
+
 def test_smaller_sets_of_labels_lie_inside_larger_ones_of_the_same_draw():
     small, large = (transfer_lib.labelled_set(100, count, 0, 2) for count in (10, 40))
     assert set(small) <= set(large) and len(set(large)) == 40
@@ -63,7 +77,7 @@ def test_the_table_shows_min_median_and_max():
     cell = transfer_lib.spread([0.3, 0.1, 0.2, 0.9, 0.25])
     assert cell == {"min": 0.1, "median": 0.25, "max": 0.9}
     pitch = {"min": 10.04, "median": 12.0, "max": 30.0}
-    rows = {"metric": "accuracy", "pretrained": {"20": cell}, "untrained": {"20": cell}}
+    rows = {"metric": "accuracy"} | {name: {"20": cell} for name in transfer_lib.ENCODERS}
     table = transfer_lib.table(
         {"family": rows, "pitch": {**rows, "metric": "error", "pretrained": {"20": pitch}}}
     )
