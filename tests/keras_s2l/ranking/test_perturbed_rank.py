@@ -5,16 +5,12 @@ import functools
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 
 from keras_s2l import perturbed_rank
 from tests import references
 from tests.layer_checks import MODES, run
 
-ROWS = st.lists(st.integers(-80, 80), min_size=1, max_size=9).map(lambda row: np.array([row]) / 8)
-SIGMAS = st.sampled_from([0.1, 1.0, 7.0])
 HOSTILE_ROWS = {
     "ties": [1.0, 0.0, 1.0, 0.0],
     "all equal": [3.0, 3.0, 3.0, 3.0],
@@ -39,17 +35,6 @@ def test_example_of_the_docstring():
     np.testing.assert_allclose(ranks, [[1.98, 0.24, 0.78]], atol=5e-3)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("num_patches", [1, 2, 9])
-@pytest.mark.parametrize("sigma", [0.1, 1.0, 10.0])
-def test_matches_reference_in_float64(sigma, num_patches, mode):
-    scores = np.random.RandomState(0).randn(7, num_patches)
-    fast = run(functools.partial(perturbed_rank, sigma=sigma), scores, mode)
-    assert fast.dtype == tf.float64
-    truth = [references.perturbed_rank(row, sigma) for row in scores]
-    np.testing.assert_allclose(fast, truth, atol=1e-12)
-
-
 def test_is_the_mean_rank_of_noisy_scores():
     scores, sigma, draws = np.array([5.0, 1.0, 2.0, 1.5, 4.0]), 1.3, 40000
     noise = np.random.RandomState(0).randn(draws, 5)
@@ -57,33 +42,6 @@ def test_is_the_mean_rank_of_noisy_scores():
     standard_error = ranks.std(axis=0) / np.sqrt(draws)
     deviation = np.abs(perturbed_rank(scores[None], sigma).numpy()[0] - ranks.mean(axis=0))
     assert (deviation < 4 * standard_error).all()
-
-
-@settings(deadline=None, max_examples=30, derandomize=True)
-@given(ROWS, SIGMAS)
-def test_ranks_sum_to_their_total_stay_in_range_and_keep_the_order_of_scores(scores, sigma):
-    n = scores.shape[1]
-    ranks = perturbed_rank(scores, sigma).numpy()[0]
-    assert ranks.sum() == pytest.approx(n * (n - 1) / 2, abs=1e-9)
-    assert ranks.min() >= -1e-9 and ranks.max() <= n - 1 + 1e-9
-    assert (np.diff(ranks[np.argsort(scores[0])]) >= -1e-9).all()
-
-
-@settings(deadline=None, max_examples=30, derandomize=True)
-@given(ROWS, SIGMAS, st.integers(-1000, 1000))
-def test_a_shift_of_all_scores_changes_nothing(scores, sigma, shift):
-    np.testing.assert_array_equal(
-        perturbed_rank(scores + shift, sigma), perturbed_rank(scores, sigma)
-    )
-
-
-@settings(deadline=None, max_examples=30, derandomize=True)
-@given(ROWS, SIGMAS, st.randoms(use_true_random=False))
-def test_permuted_scores_have_permuted_ranks(scores, sigma, random):
-    order = list(range(scores.shape[1]))
-    random.shuffle(order)
-    permuted = perturbed_rank(scores[:, order], sigma).numpy()
-    np.testing.assert_allclose(permuted, perturbed_rank(scores, sigma).numpy()[:, order], atol=1e-9)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -97,31 +55,12 @@ def test_half_precision_is_computed_in_float32(dtype, half_a_step, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_row_with_a_nan_is_all_nan_and_leaves_the_others_alone(mode):
-    scores = np.random.RandomState(0).randn(3, 4).astype("float32")
-    scores[1, 2] = np.nan
-    ranks = run(perturbed_rank, scores, mode).numpy()
-    assert np.isnan(ranks[1]).all()
-    truth = [references.perturbed_rank(row, 1.0) for row in scores[[0, 2]]]
-    np.testing.assert_allclose(ranks[[0, 2]], truth, atol=1e-5)
-
-
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("row", HOSTILE_ROWS.values(), ids=HOSTILE_ROWS)
 def test_hostile_rows_match_reference(row, mode):
     scores = np.array([row], "float32")
     with np.errstate(over="ignore"):
         truth = references.perturbed_rank(scores[0], 1.0)
     np.testing.assert_allclose(run(perturbed_rank, scores, mode), [truth], atol=1e-5)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_an_extreme_sigma_gives_hard_or_mean_ranks(mode):
-    scores = np.random.RandomState(0).randn(5, 9).astype("float32")
-    hardest = run(functools.partial(perturbed_rank, sigma=1e-8), scores, mode)
-    softest = run(functools.partial(perturbed_rank, sigma=1e8), scores, mode)
-    np.testing.assert_allclose(hardest, [references.hard_rank(row) for row in scores], atol=1e-5)
-    np.testing.assert_allclose(softest, np.full((5, 9), 4.0), atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -158,14 +97,3 @@ def test_gradient_is_finite(row, sigma):
 def test_a_bad_sigma_is_refused(sigma):
     with pytest.raises(ValueError, match=r"`sigma` must be a positive.*Received: sigma="):
         perturbed_rank(np.zeros((1, 2)), sigma)
-
-
-def test_integer_scores_are_refused():
-    with pytest.raises(ValueError, match=r"floating dtype.*Received: scores of dtype int64"):
-        perturbed_rank(np.array([[5, 1, 2]]))
-
-
-@pytest.mark.parametrize("shape", [(3,), (2, 3, 1)])
-def test_scores_of_another_rank_are_refused(shape):
-    with pytest.raises(ValueError, match=r"shape \(batch, num_patches\).*Received"):
-        perturbed_rank(np.zeros(shape))

@@ -14,8 +14,6 @@ from tests import references
 from tests.layer_checks import MODES, check_layer, run
 
 # Eighths, whose differences and shifts by whole numbers are exact.
-ROWS = st.lists(st.integers(-80, 80), min_size=1, max_size=9).map(lambda row: np.array([row]) / 8)
-STRENGTHS = st.sampled_from([0.1, 1.0, 7.0])
 HOSTILE_ROWS = {
     "ties": [1.0, 0.0, 1.0, 0.0],
     "all equal": [3.0, 3.0, 3.0, 3.0],
@@ -41,17 +39,6 @@ def test_published_value(mode):
     np.testing.assert_allclose(run(op, [[5.0, 1.0, 2.0]], mode), [[2.0, 0.25, 0.75]], atol=1e-6)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("num_patches", [1, 2, 9])
-@pytest.mark.parametrize("strength", [1e-3, 0.3, 10.0])
-def test_matches_reference_in_float64(strength, num_patches, mode):
-    scores = np.random.RandomState(0).randn(7, num_patches)
-    fast = run(functools.partial(soft_rank, strength=strength), scores, mode)
-    assert fast.dtype == tf.float64
-    truth = [references.soft_rank(row, strength) for row in scores]
-    np.testing.assert_allclose(fast, truth, atol=1e-9)
-
-
 @pytest.mark.parametrize("num_patches", [20, 100])
 @pytest.mark.parametrize("strength", [0.1, 1.0, 100.0])
 def test_matches_reference_in_float32(strength, num_patches):
@@ -63,37 +50,12 @@ def test_matches_reference_in_float32(strength, num_patches):
 
 
 @settings(deadline=None, max_examples=30, derandomize=True)
-@given(st.lists(st.integers(-30, 30), min_size=4, max_size=4), STRENGTHS)
+@given(st.lists(st.integers(-30, 30), min_size=4, max_size=4), st.sampled_from([0.1, 1.0, 7.0]))
 def test_is_the_nearest_point_of_the_permutahedron(row, strength):
     target = np.array(row) / 8 / strength
     ranks = soft_rank(np.array([row]) / 8, strength).numpy()[0]
     for vertex in itertools.permutations(range(4)):
         assert (target - ranks) @ (vertex - ranks) <= 1e-9 * (1 + np.abs(target).max())
-
-
-@settings(deadline=None, max_examples=30, derandomize=True)
-@given(ROWS, STRENGTHS)
-def test_ranks_sum_to_their_total_stay_in_range_and_keep_the_order_of_scores(scores, strength):
-    n = scores.shape[1]
-    ranks = soft_rank(scores, strength).numpy()[0]
-    assert ranks.sum() == pytest.approx(n * (n - 1) / 2, abs=1e-9)
-    assert ranks.min() >= -1e-9 and ranks.max() <= n - 1 + 1e-9
-    assert (np.diff(ranks[np.argsort(scores[0])]) >= -1e-9).all()
-
-
-@settings(deadline=None, max_examples=30, derandomize=True)
-@given(ROWS, STRENGTHS, st.integers(-1000, 1000))
-def test_a_shift_of_all_scores_changes_nothing(scores, strength, shift):
-    np.testing.assert_array_equal(soft_rank(scores + shift, strength), soft_rank(scores, strength))
-
-
-@settings(deadline=None, max_examples=30, derandomize=True)
-@given(ROWS, STRENGTHS, st.randoms(use_true_random=False))
-def test_permuted_scores_have_permuted_ranks(scores, strength, random):
-    order = list(range(scores.shape[1]))
-    random.shuffle(order)
-    permuted = soft_rank(scores[:, order], strength).numpy()
-    np.testing.assert_allclose(permuted, soft_rank(scores, strength).numpy()[:, order], atol=1e-9)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -113,16 +75,6 @@ def test_half_precision_has_a_gradient_of_its_dtype(dtype):
     assert gradient.dtype == dtype
     truth = [[2 / 3, -1 / 3, -1 / 3]]
     np.testing.assert_allclose(tf.cast(gradient, "float32"), truth, rtol=2**-8)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_a_row_with_a_nan_is_all_nan_and_leaves_the_others_alone(mode):
-    scores = np.random.RandomState(0).randn(3, 4).astype("float32")
-    scores[1, 2] = np.nan
-    ranks = run(soft_rank, scores, mode).numpy()
-    assert np.isnan(ranks[1]).all()
-    truth = [references.soft_rank(row, 1.0) for row in scores[[0, 2]]]
-    np.testing.assert_allclose(ranks[[0, 2]], truth, atol=1e-5)
 
 
 def test_a_row_with_a_nan_leaves_the_gradient_of_the_others_alone():
@@ -162,15 +114,6 @@ def test_a_large_offset_costs_no_precision(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_extreme_strength_gives_hard_or_mean_ranks(mode):
-    scores = np.random.RandomState(0).randn(5, 9).astype("float32")
-    hardest = run(functools.partial(soft_rank, strength=1e-8), scores, mode)
-    softest = run(functools.partial(soft_rank, strength=1e8), scores, mode)
-    np.testing.assert_allclose(hardest, [references.hard_rank(row) for row in scores], atol=1e-6)
-    np.testing.assert_allclose(softest, np.full((5, 9), 4.0), atol=1e-6)
-
-
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("num_patches", [2, 9])
 @pytest.mark.parametrize("strength", [1.0, 10.0])
 def test_gradient_matches_finite_differences(strength, num_patches, mode):
@@ -207,17 +150,6 @@ def test_gradient_is_finite_and_sums_to_zero(row, strength):
 def test_a_bad_strength_is_refused(make, strength):
     with pytest.raises(ValueError, match=r"`strength` must be a positive.*Received: strength="):
         make(strength)
-
-
-def test_integer_scores_are_refused():
-    with pytest.raises(ValueError, match=r"floating dtype.*Received: scores of dtype int64"):
-        soft_rank(np.array([[5, 1, 2]]))
-
-
-@pytest.mark.parametrize("shape", [(3,), (2, 3, 1)])
-def test_scores_of_another_rank_are_refused(shape):
-    with pytest.raises(ValueError, match=r"shape \(batch, num_patches\).*Received"):
-        soft_rank(np.zeros(shape))
 
 
 def test_an_unknown_number_of_patches_is_refused():
