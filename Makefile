@@ -23,7 +23,7 @@ format: $(INSTALLED)
 # tinysoundfont asks for PyAudio, which it needs for live playback only and which must be compiled:
 # without its dependencies it installs anywhere.
 $(INSTALLED): setup.cfg pyproject.toml
-	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "keras_s2l needs Python 3.11 to 3.13; this is %d.%d. Name one: make PYTHON=python3.12 ..." % v)'
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 12) else "keras_s2l needs Python 3.11 or 3.12; this is %d.%d. Name one: make PYTHON=python3.12 ..." % v)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[train,test]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'tinysoundfont>=0.3.6,<0.4'
