@@ -7,15 +7,18 @@ import csv
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
 import time
 
 import h5py
+import keras
 import numpy as np
 import pytest
 
+import keras_s2l
 from training.config import DataConfig
 from training.data import notes, recordings
 
@@ -168,6 +171,15 @@ assert "keras_s2l" not in sys.modules
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
     assert output.returncode == 0, output.stderr
     assert output.stdout.split()[:2] == ["1", "3"] and int(output.stdout.split()[2]) > 5
+
+
+def test_an_export_loads_as_the_readme_says(exported):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    (code,) = [block for block in blocks if "HubEncoder" in block]
+    names = {"keras": keras, "keras_s2l": keras_s2l}
+    exec(code.replace("runs/demo/export", str(exported)), names)
+    assert names["classifier"](np.zeros((2, 16000), "float32")).shape == (2, 15)
 
 
 def test_an_export_is_never_overwritten(pretrained, exported):
