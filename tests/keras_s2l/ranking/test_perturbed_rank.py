@@ -9,25 +9,8 @@ from scipy import stats
 
 from keras_s2l import perturbed_rank
 from tests import references
+from tests.keras_s2l.ranking.cases import HOSTILE_ROWS, gradient_of
 from tests.layer_checks import MODES, run
-
-HOSTILE_ROWS = {
-    "ties": [1.0, 0.0, 1.0, 0.0],
-    "all equal": [3.0, 3.0, 3.0, 3.0],
-    "infinite": [np.inf, 0.0, -np.inf, 1.0],
-    "equal infinities": [np.inf, np.inf, -np.inf, -np.inf],
-    "huge": [1e30, -1e30, 2e30, 0.0],
-    "largest": [3e38, -3e38, 0.0, 1.0],
-    "offset": [1e6, 1e6 + 1, 1e6 - 1, 1e6 + 2],
-}
-
-
-def _gradient(op, scores, upstream):
-    scores = tf.convert_to_tensor(scores)
-    with tf.GradientTape() as tape:
-        tape.watch(scores)
-        ranks = op(scores)
-    return tape.gradient(ranks, scores, output_gradients=tf.cast(upstream, scores.dtype))
 
 
 def test_example_of_the_docstring():
@@ -79,7 +62,7 @@ def test_gradient_matches_finite_differences(sigma, num_patches, mode):
 def test_second_derivative_matches_finite_differences():
     upstream = np.random.RandomState(2).randn(1, 5)
     scores = tf.constant(np.random.RandomState(1).randn(1, 5))
-    first = functools.partial(_gradient, perturbed_rank, upstream=upstream)
+    first = functools.partial(gradient_of, perturbed_rank, upstream=upstream)
     exact, numeric = tf.test.compute_gradient(first, [scores], delta=1e-5)
     assert np.abs(numeric[0]).max() > 1e-3
     np.testing.assert_allclose(exact[0], numeric[0], atol=1e-7)
@@ -89,7 +72,7 @@ def test_second_derivative_matches_finite_differences():
 @pytest.mark.parametrize("row", HOSTILE_ROWS.values(), ids=HOSTILE_ROWS)
 def test_gradient_is_finite(row, sigma):
     op = functools.partial(perturbed_rank, sigma=sigma)
-    gradient = _gradient(op, tf.constant([row]), np.array([[1.0, -2.0, 3.0, 0.5]]))
+    gradient = gradient_of(op, tf.constant([row]), np.array([[1.0, -2.0, 3.0, 0.5]]))
     assert np.isfinite(gradient).all()
 
 

@@ -11,28 +11,11 @@ from hypothesis import strategies as st
 
 from keras_s2l import SoftRank, soft_rank
 from tests import references
+from tests.keras_s2l.ranking.cases import HOSTILE_ROWS, gradient_of
 from tests.layer_checks import MODES, check_layer, run
 
+
 # Eighths, whose differences and shifts by whole numbers are exact.
-HOSTILE_ROWS = {
-    "ties": [1.0, 0.0, 1.0, 0.0],
-    "all equal": [3.0, 3.0, 3.0, 3.0],
-    "infinite": [np.inf, 0.0, -np.inf, 1.0],
-    "equal infinities": [np.inf, np.inf, -np.inf, -np.inf],
-    "huge": [1e30, -1e30, 2e30, 0.0],
-    "largest": [3e38, -3e38, 0.0, 1.0],
-    "offset": [1e6, 1e6 + 1, 1e6 - 1, 1e6 + 2],
-}
-
-
-def _gradient(op, scores, upstream):
-    scores = tf.convert_to_tensor(scores)
-    with tf.GradientTape() as tape:
-        tape.watch(scores)
-        ranks = op(scores)
-    return tape.gradient(ranks, scores, output_gradients=tf.cast(upstream, scores.dtype))
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_published_value(mode):
     op = functools.partial(soft_rank, strength=2.0)
@@ -71,7 +54,7 @@ def test_half_precision_is_computed_in_float32(dtype, half_a_step, mode):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_has_a_gradient_of_its_dtype(dtype):
-    gradient = _gradient(soft_rank, tf.constant([[0.0, 0.5, 1.0]], dtype), [[1.0, 0.0, 0.0]])
+    gradient = gradient_of(soft_rank, tf.constant([[0.0, 0.5, 1.0]], dtype), [[1.0, 0.0, 0.0]])
     assert gradient.dtype == dtype
     truth = [[2 / 3, -1 / 3, -1 / 3]]
     np.testing.assert_allclose(tf.cast(gradient, "float32"), truth, rtol=2**-8)
@@ -80,10 +63,10 @@ def test_half_precision_has_a_gradient_of_its_dtype(dtype):
 def test_a_row_with_a_nan_leaves_the_gradient_of_the_others_alone():
     scores = np.random.RandomState(0).randn(3, 4)
     upstream = np.random.RandomState(1).randn(3, 4)
-    truth = _gradient(soft_rank, scores[[0, 2]], upstream[[0, 2]])
+    truth = gradient_of(soft_rank, scores[[0, 2]], upstream[[0, 2]])
     scores[1, 2] = np.nan
     np.testing.assert_array_equal(
-        _gradient(soft_rank, scores, upstream).numpy()[[0, 2]], truth.numpy()
+        gradient_of(soft_rank, scores, upstream).numpy()[[0, 2]], truth.numpy()
     )
 
 
@@ -129,7 +112,7 @@ def test_gradient_matches_finite_differences(strength, num_patches, mode):
 @pytest.mark.parametrize("margin, slope", [(0.5, 0.25), (-1.5, 0.25), (2.5, 0.0), (-9.0, 0.0)])
 def test_gradient_of_two_scores_in_closed_form(margin, slope):
     op = functools.partial(soft_rank, strength=2.0)
-    gradient = _gradient(op, np.array([[margin, 0.0]]), [[1.0, 0.0]])
+    gradient = gradient_of(op, np.array([[margin, 0.0]]), [[1.0, 0.0]])
     np.testing.assert_allclose(gradient, [[slope, -slope]], atol=1e-12)
 
 
@@ -138,7 +121,7 @@ def test_gradient_of_two_scores_in_closed_form(margin, slope):
 def test_gradient_is_finite_and_sums_to_zero(row, strength):
     upstream = np.array([[1.0, -2.0, 3.0, 0.5]])
     op = functools.partial(soft_rank, strength=strength)
-    gradient = _gradient(op, tf.constant([row]), upstream).numpy()
+    gradient = gradient_of(op, tf.constant([row]), upstream).numpy()
     assert np.isfinite(gradient).all()
     assert abs(gradient.sum()) <= 1e-6 * max(1.0, 1 / strength)
 
