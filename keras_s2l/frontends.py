@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_s2l import _checks
@@ -72,6 +73,9 @@ class LogSpectrogram(keras.layers.Layer):
                 f"`fft_length` must be at least the window of {self.window} samples "
                 f"({window_ms} ms at {sample_rate} Hz). Received: fft_length={fft_length}"
             )
+        turns = [sample / self.window for sample in range(self.window)]
+        hann = [0.5 - 0.5 * math.cos(2 * math.pi * turn) for turn in turns]
+        self._hann = np.array(hann, "float32")
         if num_mel_bins is not None:
             _checks.positive_int("num_mel_bins", num_mel_bins, "try 60, or None for linear bins")
             if not 0 <= min_hertz < self._top_hertz() <= sample_rate / 2:
@@ -109,7 +113,7 @@ class LogSpectrogram(keras.layers.Layer):
         self._check_length(waveforms.shape[1])
         waveforms = ops.cast(_checks.floating_tensor("waveforms", waveforms), "float32")
         frames = ops.extract_sequences(waveforms, self.window, self.stride)
-        frames = frames * keras.ops.convert_to_tensor(self._hann(), dtype="float32")
+        frames = frames * ops.convert_to_tensor(self._hann)
         real, imaginary = ops.rfft(frames, fft_length=self.fft_length)
         power = ops.square(real) + ops.square(imaginary)
         sounds = power > 0  # The root has no gradient at 0, and silence has one here: 0.
@@ -124,10 +128,6 @@ class LogSpectrogram(keras.layers.Layer):
                 f"Waveforms must hold at least one window of {self.window} samples; pad them. "
                 f"Received: {samples} samples"
             )
-
-    def _hann(self):
-        turns = [sample / self.window for sample in range(self.window)]
-        return [0.5 - 0.5 * math.cos(2 * math.pi * turn) for turn in turns]
 
     def compute_output_shape(self, waveform_shape):
         batch, samples = waveform_shape

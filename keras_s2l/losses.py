@@ -11,7 +11,8 @@ from keras_s2l.ranking.soft_rank import soft_rank
 
 
 def _orders(order, scores):
-    """`order` in the dtype of `scores`, once their shapes agree."""
+    """`order` as a tensor in the dtype of `scores`, once their shapes agree."""
+    order = ops.convert_to_tensor(order)
     pairs = zip(order.shape, scores.shape)
     if len(order.shape) != 2 or any(a != b for a, b in pairs if None not in (a, b)):
         raise ValueError(
@@ -63,7 +64,7 @@ class FenchelYoungRankLoss(keras.losses.Loss):
         scale = math.sqrt(2) * self.sigma
         # Infinite margins would give inf * 0 below.
         margins = ops.clip(pairwise_margins(scores) / scale, -1e18, 1e18)
-        order = _orders(ops.convert_to_tensor(order), scores)
+        order = _orders(order, scores)
         belongs_after = order[:, :, None] > order[:, None, :]
         hinge = normal_density(margins) - margins * normal_cdf(-margins)
         # The difference of two small numbers may come out a rounding error below 0.
@@ -104,9 +105,7 @@ class SoftRankLoss(keras.losses.Loss):
 
     def call(self, order, scores):
         ranks = soft_rank(scores, self.strength)
-        return 0.5 * ops.sum(
-            ops.square(ranks - _orders(ops.convert_to_tensor(order), ranks)), axis=1
-        )
+        return 0.5 * ops.sum(ops.square(ranks - _orders(order, ranks)), axis=1)
 
     def get_config(self):
         return {**super().get_config(), "strength": self.strength}

@@ -48,8 +48,8 @@ def run(config, workdir):
                 "settings: give them again, another --workdir, or remove it."
             )
         if not phase["ended"]:
-            if name == "export":  # What an interrupted check may have left.
-                shutil.rmtree(workdir / "export", ignore_errors=True)
+            if name in ("export", "transfer"):  # They never overwrite what an interrupt left.
+                shutil.rmtree(workdir / name, ignore_errors=True)
             phase["command"] = command
             _run_phase(name, phase, lambda: records.write_json(workdir / PHASES, done))
     return _report(workdir, {name: phase["seconds"] for name, phase in done.items()})

@@ -71,9 +71,10 @@ def run(config, workdir):
         "seconds": round(time.monotonic() - began, 1),
         "peak_memory_bytes": records.peak_memory_bytes(),
     }
-    records.write_json(workdir / "report.json", report)
     records.write_text(workdir / "report.md", table(report["tasks"]))
     pictures.save(pictures.transfer_curves(report["tasks"]), workdir / "pictures" / "transfer.png")
+    # Last: it says that the run is finished.
+    records.write_json(workdir / "report.json", report)
     return report
 
 
@@ -158,7 +159,8 @@ def _tasks(config, splits, embeddings):
             tasks[task] = {"metric": metric}
             for name in ENCODERS:
                 train, test = embeddings[name]["train"], embeddings[name][test_split]
-                head = Head(train.shape[1], classes is not None and len(classes), config)
+                num_classes = None if classes is None else len(classes)
+                head = Head(train.shape[1], num_classes, config)
                 cells = tasks[task][name] = {}
                 for count in config.num_labels:
                     scores = []

@@ -5,6 +5,7 @@ import math
 from keras import ops
 
 from keras_s2l import _checks
+from keras_s2l.ranking.precision import widened
 
 
 def perturbed_rank(scores, sigma=1.0):
@@ -43,8 +44,7 @@ def perturbed_rank(scores, sigma=1.0):
 
 def pairwise_margins(scores):
     """`margins[b, i, j] = scores[b, i] - scores[b, j]`, in float32 or better; ties are 0."""
-    if str(scores.dtype).find("float64") < 0:
-        scores = ops.cast(scores, "float32")
+    scores = widened(scores)
     left, right = scores[:, :, None], scores[:, None, :]
     # Equal infinities are ties. The inner choice keeps their NaN out of the gradient.
     infinite_tie = (left == right) & ops.isinf(left)

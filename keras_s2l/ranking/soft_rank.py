@@ -6,6 +6,7 @@ from keras import ops
 from keras_s2l import _checks
 from keras_s2l._gradients import custom_gradient
 from keras_s2l.ranking import isotonic
+from keras_s2l.ranking.precision import widened
 
 
 def soft_rank(scores, strength=1.0):
@@ -39,8 +40,6 @@ def soft_rank(scores, strength=1.0):
     scores = _checks.scores_matrix(scores)
     strength = _checks.positive_float("strength", strength, "try 1.0, lower it for harder ranks")
     strength = max(strength, 1e-30)  # Ranks are hard there; less would be 0 in float32.
-    dtype = keras.backend.standardize_dtype(scores.dtype)
-    compute_dtype = "float64" if dtype == "float64" else "float32"
 
     @custom_gradient
     def project(scores):
@@ -56,7 +55,7 @@ def soft_rank(scores, strength=1.0):
 
         return ops.take_along_axis(ranks, ascending, axis=1), pullback
 
-    return ops.cast(project(ops.cast(scores, compute_dtype)), dtype)
+    return ops.cast(project(widened(scores)), scores.dtype)
 
 
 def _ranks_of_ordered(scores, strength):

@@ -54,8 +54,9 @@ def example_stream(
             max_index=tf.constant(num_examples - 1, tf.int64),
             rounds=4,
         )
-        x = _augment(tf.gather(examples, index), augmentation, _step_seed(seed, step))
-        return x, _orders(_step_seed(seed, step), batch_size, num_patches)
+        step_seed = _step_seed(seed, step)
+        x = _augment(tf.gather(examples, index), augmentation, step_seed)
+        return x, _orders(step_seed, batch_size, num_patches)
 
     steps = tf.data.Dataset.range(start_step, end_step)
     return steps.map(batch_of, num_parallel_calls=2, deterministic=True).prefetch(2)
