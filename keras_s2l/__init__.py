@@ -6,10 +6,14 @@ from keras_s2l.patches import Patches
 from keras_s2l.shuffle import PatchShuffle, shuffle_patches, unshuffle_patches
 from keras_s2l.encoders import PatchEncoder, note_backbone
 from keras_s2l.ranking.hard_rank import hard_rank
+from keras_s2l.ranking.isotonic_regression import isotonic_regression
 from keras_s2l.ranking.soft_rank import SoftRank, soft_rank
-from keras_s2l.ranking.perturbed_rank import perturbed_rank
+from keras_s2l.ranking.soft_sort import soft_sort
+from keras_s2l.ranking.strengths import RankStrengths, rank_strengths
+from keras_s2l.ranking.perturbed_rank import PerturbedRank, perturbed_rank
 from keras_s2l.losses import FenchelYoungRankLoss, SoftRankLoss
-from keras_s2l.metrics import ExactOrderAccuracy, PatchAccuracy
+from keras_s2l.losses import PermutationCrossEntropy, ScoreMeanSquaredError
+from keras_s2l.metrics import ExactOrderAccuracy, KendallTau, PatchAccuracy, SpearmanRho
 from keras_s2l.model import ShuffleToLearn
 from keras_s2l.waveforms import WaveformEncoder
 from keras_s2l.hub import HubEncoder

@@ -41,12 +41,36 @@ def floating_tensor(name, value):
     return tensor
 
 
-def scores_matrix(scores):
-    """Returns `scores` as a floating tensor of shape `(batch, num_patches)`."""
-    scores = floating_tensor("scores", scores)
-    if len(scores.shape) != 2 or scores.shape[1] is None:
+def axis_of(name, tensor, axis):
+    """Returns `axis` of `tensor` counted from the front, else raises `ValueError`."""
+    rank = len(tensor.shape)
+    if rank == 0:
+        raise ValueError(f"`{name}` must have an axis to rank along. Received: a scalar")
+    whole = isinstance(axis, numbers.Integral) and not isinstance(axis, bool)
+    if not whole or not -rank <= axis < rank:
         raise ValueError(
-            "`scores` must have shape (batch, num_patches), with a known number of patches. "
-            f"Received: scores of shape {tuple(scores.shape)}"
+            f"`axis` must be an integer from {-rank} to {rank - 1}, an axis of `{name}` of shape "
+            f"{tuple(tensor.shape)}. Received: axis={axis!r}"
         )
-    return scores
+    return int(axis) % rank
+
+
+def mask_of(name, tensor, mask):
+    """Returns `mask` as booleans of the shape of `tensor`, else raises `ValueError`."""
+    mask = keras.ops.convert_to_tensor(mask)
+    dtype = keras.backend.standardize_dtype(mask.dtype)
+    if dtype != "bool" or not same_shape(mask, tensor):
+        raise ValueError(
+            f"`mask` must be booleans of the shape of `{name}`, true where a slot is real. "
+            f"Received: mask of dtype {dtype} and shape {tuple(mask.shape)}, {name} of shape "
+            f"{tuple(tensor.shape)}"
+        )
+    return mask
+
+
+def same_shape(left, right):
+    """Whether two tensors have the same shape, as far as it is known."""
+    pairs = zip(left.shape, right.shape)
+    return len(left.shape) == len(right.shape) and all(
+        a == b for a, b in pairs if None not in (a, b)
+    )

@@ -1,48 +1,54 @@
-"""Ranking losses, called as `loss(order, scores)`."""
-
-import math
+"""Ranking losses, called as `loss(order, scores)`; `order == -1` marks an absent slot."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_s2l import _checks
-from keras_s2l.ranking.perturbed_rank import normal_cdf, normal_density, pairwise_margins
-from keras_s2l.ranking.soft_rank import soft_rank
+from keras_s2l._orders import order_and_mask
+from keras_s2l.ranking import noises, pairs
+from keras_s2l.ranking.hard_rank import hard_rank
+from keras_s2l.ranking.rows import widened
+from keras_s2l.ranking.soft_rank import REGULARIZATIONS, SOFTER, soft_rank
+from keras_s2l.shuffle import ReplicaSeedGenerator
 
 
-def _orders(order, scores):
-    """`order` as a tensor in the dtype of `scores`, once their shapes agree."""
-    order = ops.convert_to_tensor(order)
-    pairs = zip(order.shape, scores.shape)
-    if len(order.shape) != 2 or any(a != b for a, b in pairs if None not in (a, b)):
-        raise ValueError(
-            "`order` must give one original place for each score: shapes (batch, num_patches) "
-            f"both. Received: order of shape {tuple(order.shape)}, scores of shape "
-            f"{tuple(scores.shape)}"
-        )
-    return ops.cast(order, scores.dtype)
+def _labels_and_scores(order, scores):
+    """Order in the dtype of the scores, mask, and scores in float32 or better, 0 where absent."""
+    scores = _checks.floating_tensor("scores", scores)
+    order, present = order_and_mask(order, scores)
+    scores = ops.where(present, widened(scores), 0.0)
+    return ops.cast(order, scores.dtype), present, scores
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
 class FenchelYoungRankLoss(keras.losses.Loss):
-    """Fenchel–Young loss of the perturbed rank, in closed form.
+    """Fenchel–Young loss of the perturbed rank.
 
     For each pair of patches of which `i` belongs after `j`, with margin `m = scores_i - scores_j`
-    and `s = √2 sigma`, it adds `s φ(m/s) - m Φ(-m/s)`: a hinge smoothed by Gaussian noise. It is
-    never negative, goes to 0 as a right order becomes confident, is convex in the scores, and its
-    gradient is `perturbed_rank(scores, sigma) - order`.
+    and `s = √2 sigma`, it adds `s φ(m/s) - m Φ(-m/s)`: a hinge smoothed by normal noise; with
+    Gumbel noise `sigma log(1 + exp(-m/sigma))`, which is RankNet. It is never negative, goes to 0
+    as a right order becomes confident, is convex in the scores, and its gradient is
+    `perturbed_rank(scores) - order`.
 
     Args:
-        sigma: Positive float, the standard deviation of the noise.
+        sigma: Positive float, the scale of the noise.
+        noise: "normal" or "gumbel".
+        num_samples: None for the closed form, which has no variance, or the number of draws of the
+            paper's estimator, whose value and gradient have the same expectation.
+        seed: Integer, of the draws, other ones at each call and on each replica; None for a random
+            one.
         reduction, name: As in `keras.losses.Loss`; without reduction one value for each example,
             the sum over its pairs.
 
-    Call with `order` `(batch, num_patches)`, numbers of any dtype, each row a permutation of
-    `0 … num_patches - 1` (what is not a permutation cannot be seen inside a compiled step, and
-    gives a loss that never reaches 0), and `scores` of the same shape.
+    Call with `order` `(batch, n)`, numbers of any dtype, each row a permutation of `0 … n - 1`, -1
+    in slots that are absent, and `scores` of the same shape. What is not a permutation is an error
+    where the values can be seen; inside a compiled step they cannot, and give a loss that never
+    reaches 0.
 
     Raises:
-        ValueError: If `sigma` is not positive, or the shapes differ.
+        ValueError: If an argument has another value, the shapes differ, or a row of `order` is seen
+            not to be a permutation.
 
     Example:
     >>> loss = FenchelYoungRankLoss()
@@ -50,29 +56,54 @@ class FenchelYoungRankLoss(keras.losses.Loss):
     >>> loss(np.array([[0, 1, 2]]), np.array([[9.0, 0.0, -9.0]]))   # about 36
 
     Reference: Berthet et al., 2020, section 4, https://arxiv.org/abs/2002.08676; the paper's
-    "perturbed F-Y". The closed form for ranks is ours.
+    "perturbed F-Y". The closed form for ranks is ours; Burges et al., Learning to Rank using
+    Gradient Descent, 2005, is RankNet.
     """
 
     def __init__(
-        self, sigma=1.0, reduction="sum_over_batch_size", name="fenchel_young_rank_loss", **kwargs
+        self,
+        sigma=1.0,
+        noise="normal",
+        num_samples=None,
+        seed=None,
+        reduction="sum_over_batch_size",
+        name="fenchel_young_rank_loss",
+        **kwargs,
     ):
         super().__init__(reduction=reduction, name=name, **kwargs)
-        self.sigma = _checks.positive_float("sigma", sigma, "try 1.0")
+        self.sigma = _checks.positive_float("sigma", sigma, SOFTER)
+        self.noise = _checks.one_of("noise", noise, noises.NOISES)
+        self.num_samples, self.seed = num_samples, seed
+        if num_samples is not None:
+            _checks.positive_int("num_samples", num_samples, "or None for the closed form")
+            self.seed_generator = ReplicaSeedGenerator(seed)
 
     def call(self, order, scores):
-        scores = _checks.scores_matrix(scores)
-        scale = math.sqrt(2) * self.sigma
-        # Infinite margins would give inf * 0 below.
-        margins = ops.clip(pairwise_margins(scores) / scale, -1e18, 1e18)
-        order = _orders(order, scores)
-        belongs_after = order[:, :, None] > order[:, None, :]
-        hinge = normal_density(margins) - margins * normal_cdf(-margins)
-        # The difference of two small numbers may come out a rounding error below 0.
-        hinge = ops.where(belongs_after, ops.maximum(hinge, 0.0), 0.0)
-        return ops.cast(scale * ops.sum(hinge, axis=(1, 2)), scores.dtype)
+        dtype = _checks.floating_tensor("scores", scores).dtype
+        order, present, scores = _labels_and_scores(order, scores)
+        value = self._sampled if self.num_samples else self._closed_form
+        return ops.cast(value(order, present, scores), dtype)
+
+    def _closed_form(self, order, present, scores):
+        scale = noises.scale(self.noise, self.sigma)
+        # Infinite margins would give inf * 0.
+        margins = ops.clip(pairs.margins_between(scores, scores, scale), -1e18, 1e18)
+        after = ops.logical_and(order[:, :, None] > order[:, None, :], present[:, None, :])
+        hinges = ops.where(after, noises.hinge(self.noise, margins), 0.0)
+        return scale * ops.sum(hinges, axis=(1, 2))
+
+    def _sampled(self, order, present, scores):
+        shape = (self.num_samples, *ops.shape(scores))
+        draws = noises.draw(self.noise, shape, scores.dtype, self.seed_generator)
+        perturbed = scores + self.sigma * draws
+        ranks = hard_rank(perturbed, mask=ops.broadcast_to(present, ops.shape(draws)))
+        # The right order earns no more than the best one, with the same noise: never negative.
+        surplus = ops.stop_gradient(ops.cast(ranks, scores.dtype) - order)
+        return ops.mean(ops.sum(ops.where(present, perturbed * surplus, 0.0), axis=2), axis=0)
 
     def get_config(self):
-        return {**super().get_config(), "sigma": self.sigma}
+        own = ("sigma", "noise", "num_samples", "seed")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
@@ -81,13 +112,15 @@ class SoftRankLoss(keras.losses.Loss):
 
     Args:
         strength: Positive float, of the soft rank.
+        regularization: "l2" or "kl", of the soft rank.
         reduction, name: As in `keras.losses.Loss`; without reduction one value for each example.
 
-    Call with `order` `(batch, num_patches)`, each row a permutation of `0 … num_patches - 1`, and
-    `scores` of the same shape.
+    Call with `order` `(batch, n)`, each row a permutation of `0 … n - 1`, -1 in slots that are
+    absent, and `scores` of the same shape.
 
     Raises:
-        ValueError: If `strength` is not positive, or the shapes differ.
+        ValueError: If an argument has another value, the shapes differ, or a row of `order` is seen
+            not to be a permutation.
 
     Example:
     >>> SoftRankLoss()(np.array([[0, 1, 2]]), np.array([[1.0, 2.0, 9.0]]))   # 0.0
@@ -97,15 +130,125 @@ class SoftRankLoss(keras.losses.Loss):
     """
 
     def __init__(
-        self, strength=1.0, reduction="sum_over_batch_size", name="soft_rank_loss", **kwargs
+        self,
+        strength=1.0,
+        regularization="l2",
+        reduction="sum_over_batch_size",
+        name="soft_rank_loss",
+        **kwargs,
     ):
         super().__init__(reduction=reduction, name=name, **kwargs)
-        advice = "try 1.0, lower it for harder ranks"
-        self.strength = _checks.positive_float("strength", strength, advice)
+        self.strength = _checks.positive_float("strength", strength, SOFTER)
+        self.regularization = _checks.one_of("regularization", regularization, REGULARIZATIONS)
 
     def call(self, order, scores):
-        ranks = soft_rank(scores, self.strength)
-        return 0.5 * ops.sum(ops.square(ranks - _orders(order, ranks)), axis=1)
+        dtype = _checks.floating_tensor("scores", scores).dtype
+        order, present, scores = _labels_and_scores(order, scores)
+        # Absent slots have rank -1, as in the order: they add nothing.
+        ranks = soft_rank(scores, self.strength, self.regularization, mask=present)
+        return ops.cast(0.5 * ops.sum(ops.square(ranks - order), axis=1), dtype)
 
     def get_config(self):
-        return {**super().get_config(), "strength": self.strength}
+        own = ("strength", "regularization")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+
+@keras.saving.register_keras_serializable(package="keras_s2l")
+class ScoreMeanSquaredError(keras.losses.Loss):
+    """Mean squared difference between the scores themselves and the order: no ranking.
+
+    The baseline that shows what ranking is worth: scores must be the ranks, not only be ordered as
+    they are.
+
+    Args:
+        reduction, name: As in `keras.losses.Loss`; without reduction one value for each example,
+            the mean over its slots.
+
+    Call with `order` `(batch, n)`, each row a permutation of `0 … n - 1`, -1 in slots that are
+    absent, and `scores` of the same shape.
+
+    Raises:
+        ValueError: If the shapes differ, or a row of `order` is seen not to be a permutation.
+
+    Example:
+    >>> ScoreMeanSquaredError()(np.array([[0, 1, 2]]), np.array([[0.0, 1.0, 5.0]]))   # 3.0
+
+    Reference: the paper's row "MSE".
+    """
+
+    def __init__(self, reduction="sum_over_batch_size", name="score_mean_squared_error", **kwargs):
+        super().__init__(reduction=reduction, name=name, **kwargs)
+
+    def call(self, order, scores):
+        dtype = _checks.floating_tensor("scores", scores).dtype
+        order, present, scores = _labels_and_scores(order, scores)
+        squares = ops.where(present, ops.square(scores - order), 0.0)
+        count = ops.sum(ops.cast(present, scores.dtype), axis=1)
+        return ops.cast(ops.sum(squares, axis=1) / ops.maximum(count, 1.0), dtype)
+
+
+@keras.saving.register_keras_serializable(package="keras_s2l")
+class PermutationCrossEntropy(keras.losses.Loss):
+    """Cross-entropy over a fixed set of permutations: which of them was applied?
+
+    The baseline of Noroozi and Favaro: each permutation of the set is a class.
+
+    Args:
+        permutations: Integers `(num_permutations, n)`, each row another permutation of
+            `0 … n - 1`.
+        reduction, name: As in `keras.losses.Loss`; without reduction one value for each example.
+
+    Call with `order` `(batch, n)`, each row one of the permutations (another one gives a NaN, for
+    it has no class), and `logits` `(batch, num_permutations)`.
+
+    Raises:
+        ValueError: If `permutations` are not distinct permutations, or the shapes do not fit.
+
+    Example:
+    >>> loss = PermutationCrossEntropy([[0, 1], [1, 0]])
+    >>> loss(np.array([[1, 0]]), np.array([[0.0, 0.0]]))   # log 2, 0.693
+
+    Reference: Noroozi and Favaro, Unsupervised Learning of Visual Representations by Solving Jigsaw
+    Puzzles, 2016, https://arxiv.org/abs/1603.09246; the paper's "fixed permutations".
+    """
+
+    def __init__(
+        self,
+        permutations,
+        reduction="sum_over_batch_size",
+        name="permutation_cross_entropy",
+        **kwargs,
+    ):
+        super().__init__(reduction=reduction, name=name, **kwargs)
+        table = np.asarray(permutations)
+        if table.ndim != 2 or (np.sort(table, axis=1) != np.arange(table.shape[1])).any():
+            raise ValueError(
+                "`permutations` must be integers (num_permutations, n), each row a permutation of "
+                f"0 … n - 1. Received: permutations of shape {table.shape}"
+            )
+        if len(np.unique(table, axis=0)) < len(table):
+            raise ValueError(
+                "`permutations` must be distinct, for each is a class. Received: "
+                f"{len(table)} permutations, {len(np.unique(table, axis=0))} of them distinct"
+            )
+        self.permutations = table.astype("int32")
+
+    def call(self, order, logits):
+        logits = _checks.floating_tensor("logits", logits)
+        order = ops.cast(ops.convert_to_tensor(order), "int32")
+        num_permutations, n = self.permutations.shape
+        fits = logits.shape[-1] in (num_permutations, None) and order.shape[-1] in (n, None)
+        if len(order.shape) != 2 or len(logits.shape) != 2 or not fits:
+            raise ValueError(
+                f"`order` must have shape (batch, {n}) and `logits` (batch, {num_permutations}), "
+                f"as the set of permutations has. Received: order of shape {tuple(order.shape)}, "
+                f"logits of shape {tuple(logits.shape)}"
+            )
+        same = ops.all(order[:, None, :] == self.permutations[None], axis=2)
+        log_probabilities = ops.log_softmax(widened(logits), axis=1)
+        value = -ops.sum(ops.where(same, log_probabilities, 0.0), axis=1)
+        value = ops.where(ops.any(same, axis=1), value, float("nan"))
+        return ops.cast(value, logits.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "permutations": self.permutations.tolist()}

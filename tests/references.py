@@ -129,3 +129,42 @@ def windows(waveform, window):
     count = math.ceil(len(waveform) / window)
     starts = np.linspace(0, len(waveform) - window, count)
     return np.stack([waveform[int(s) : int(s) + window] for s in starts])
+
+
+def of_present(value, order, row, fewest):
+    """`value(order, row)` of the slots whose rank is not -1, cut out of the row.
+
+    `None` if they are fewer than `fewest`; 0 if one of the scores is NaN, or the value is.
+    """
+    present = [slot for slot, rank in enumerate(order) if rank != -1]
+    order, row = np.array([order[i] for i in present]), np.array([row[i] for i in present])
+    if len(present) < fewest:
+        return None
+    if np.isnan(row).any():
+        return 0.0
+    with np.errstate(invalid="ignore"):
+        worth = float(value(order, row))
+    return 0.0 if math.isnan(worth) else worth
+
+
+def patch_accuracy(order, row):
+    return of_present(
+        lambda o, r: np.mean([a == b for a, b in zip(o, hard_rank(r))]), order, row, 1
+    )
+
+
+def exact_order_accuracy(order, row):
+    return of_present(lambda o, r: list(o) == list(hard_rank(r)), order, row, 1)
+
+
+def kendall_tau(order, row):
+    return of_present(lambda o, r: stats.kendalltau(o, r).statistic, order, row, 2)
+
+
+def spearman_rho(order, row):
+    return of_present(lambda o, r: stats.spearmanr(o, r).statistic, order, row, 2)
+
+
+def is_order(row):
+    """Whether the numbers other than -1 are `0 … m - 1`, each once."""
+    return sorted(rank for rank in row if rank != -1) == list(range(sum(r != -1 for r in row)))

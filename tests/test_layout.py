@@ -12,8 +12,9 @@ import keras_s2l
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # A module imports only from stages before its own; `model` sees them all.
 STAGES = (
-    *("_version", "_checks", "_gradients", "frontends", "patches", "shuffle", "encoders"),
-    *("ranking", "losses", "metrics", "model", "waveforms", "hub"),
+    *("_version", "_checks", "_gradients", "_compiled", "_orders"),
+    *("frontends", "patches", "shuffle", "encoders", "ranking", "losses", "metrics"),
+    *("model", "waveforms", "hub"),
 )
 
 

@@ -46,9 +46,14 @@ def _settable(config_class):
 
 def _kind(field):
     """int, float, str or tuple, whether or not the field may be `None`."""
-    alternatives = [kind for kind in typing.get_args(field.type) if kind is not type(None)]
-    kind = alternatives[0] if isinstance(field.type, types.UnionType) else field.type
+    kind = _type(field)
     return typing.get_origin(kind) or kind
+
+
+def _type(field):
+    """The type of a field when it is not `None`."""
+    alternatives = [kind for kind in typing.get_args(field.type) if kind is not type(None)]
+    return alternatives[0] if isinstance(field.type, types.UnionType) else field.type
 
 
 def _as_text(value):
@@ -67,11 +72,13 @@ def given(config_class):
     for field in _settable(config_class):
         value = flags.FLAGS[field.name].value
         if value is not None:
-            changes[field.name] = _whole_numbers(field, value) if _kind(field) is tuple else value
+            changes[field.name] = _elements(field, value) if _kind(field) is tuple else value
     return changes
 
 
-def _whole_numbers(field, words):
+def _elements(field, words):
+    if typing.get_args(_type(field))[0] is str:
+        return tuple(words)
     try:
         return tuple(int(word) for word in words)
     except ValueError as error:

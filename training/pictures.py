@@ -1,6 +1,7 @@
 """Pictures of a run, as PNG files and as arrays for TensorBoard."""
 
 import io
+import math
 import pathlib
 
 import matplotlib.figure
@@ -76,6 +77,55 @@ def transfer_curves(tasks):
         axis.minorticks_off()
         axis.legend()
     return figure
+
+
+def ranking_times(times):
+    """Time for each entry of a row against its length, of all contenders of a benchmark.
+
+    Args:
+        times: `report["times"]` of a benchmark of the ranking ops.
+    """
+    times = [
+        row
+        for row in times
+        if row["contender"] == "argsort"
+        or (row["passes"] == "forward + backward" and "perturbed" not in row["contender"])
+    ]
+    variants = sorted({(r["regularization"], r["regime"]) for r in times if r["regime"]})[::-1]
+    names = list(dict.fromkeys(row["contender"] for row in times))
+    shape = (math.ceil(len(variants) / 2), min(2, len(variants)))
+    figure = matplotlib.figure.Figure((6 * shape[1], 4.6 * shape[0]), layout="constrained")
+    panels = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False).flat
+    for axis, variant in zip(panels, variants):
+        for number, name in enumerate(names):
+            chosen = [r for r in times if r["contender"] == name]
+            chosen = [r for r in chosen if (r["regularization"], r["regime"]) in (variant, NEITHER)]
+            _draw_times(axis, chosen, name, number)
+        axis.set(title=", ".join(variant), xscale="log", yscale="log")
+        axis.grid(alpha=0.3)
+    figure.supxlabel("scores in a row; the line goes through the cells with most rows")
+    figure.supylabel("time for each score, µs: forward + backward, of argsort forward only")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right center", frameon=False)
+    return figure
+
+
+NEITHER = (None, None)  # Has neither regularization nor regime: the same in all panels.
+
+
+def _draw_times(axis, rows, name, number):
+    per_score = [row["microseconds"] / (row["batch"] * row["n"]) for row in rows]
+    cells = sorted(zip([row["n"] for row in rows], [row["batch"] for row in rows], per_score))
+    is_ours = name.startswith("ours")
+    style = {
+        "color": "black" if is_ours or name == "argsort" else f"C{number % 10}",
+        "marker": "os^"[number % 3] if is_ours else "dvPX*<>ph"[number % 9],
+        "markersize": 5,
+    }
+    line = {"ours": "-", "ours, per call": "--", "ours, eager": "-.", "argsort": ":"}.get(name, "-")
+    axis.plot([n for n, *_ in cells], [y for *_, y in cells], linestyle="", **style)
+    most = {n: y for n, _, y in cells}  # Of equal lengths the one with most rows is last.
+    width = 2.2 if name == "ours" else 1.2
+    axis.plot(list(most), list(most.values()), line, label=name, linewidth=width, **style)
 
 
 def save(figure, path):

@@ -74,6 +74,20 @@ def load_config(workdir, config_class):
     return config_class(**{**stored, **lists})
 
 
+def refuse_other_run(workdir, config):
+    """Raises `UserError` if a workdir holds a finished report or a run with other settings."""
+    stored = load_config(workdir, type(config))
+    if (pathlib.Path(workdir) / "report.json").exists():
+        raise UserError(
+            f"--workdir={workdir} holds a finished report, and nothing is ever overwritten: give "
+            "another folder, or remove it."
+        )
+    if stored is not None and stored != config:
+        raise UserError(
+            f"--workdir={workdir} holds a run with other settings: give another, or remove it."
+        )
+
+
 def environment():
     """What a reader needs to know to repeat a run: commit, versions, machine."""
     packages = ("keras", "tensorflow", "numpy", "tensorflow-datasets", "keras_s2l")
@@ -82,8 +96,17 @@ def environment():
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in packages},
         "machine": platform.platform(),
+        "cpu": _cpu_name(),
         "cpu_cores": len(os.sched_getaffinity(0)),
     }
+
+
+def _cpu_name():
+    """As Linux names it: `platform.processor()` gives its architecture at most."""
+    path = pathlib.Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def _commit():

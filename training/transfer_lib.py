@@ -41,7 +41,7 @@ def run(config, workdir):
     began = time.monotonic()
     config.check()
     workdir = pathlib.Path(workdir)
-    _check_workdir(config, workdir)
+    records.refuse_other_run(workdir, config)
     metadata = _metadata(config)
     splits = {
         split: recordings.load(config, split)
@@ -76,19 +76,6 @@ def run(config, workdir):
     # Last: it says that the run is finished.
     records.write_json(workdir / "report.json", report)
     return report
-
-
-def _check_workdir(config, workdir):
-    stored = records.load_config(workdir, type(config))
-    if (workdir / "report.json").exists():
-        raise UserError(
-            f"--workdir={workdir} holds a finished report, and nothing is ever overwritten: give "
-            "another folder, or remove it."
-        )
-    if stored is not None and stored != config:
-        raise UserError(
-            f"--workdir={workdir} holds a run with other settings: give another, or remove it."
-        )
 
 
 def _metadata(config):

@@ -1,46 +1,236 @@
-"""Isotonic regression of short rows, without a loop over their entries."""
+"""Isotonic regression of many rows at once: which neighbours are pooled, and at which level.
+
+The pool-adjacent-violators algorithm goes along one row, entry by entry. Here short rows are solved
+by the min-max formula, all entries at once. Longer ones are cut into such pieces, and neighbouring
+solutions are merged in pairs: only a stretch across the seam is pooled, all of it at one level.
+"""
 
 import math
 
+import keras
+import numpy as np
 from keras import ops
 
+from keras_s2l._compiled import computed_once
+from keras_s2l.ranking.scans import running, take_along_rows
 
-def pooled_blocks(y):
-    """Which neighbours the nearest non-increasing vector of each row pools together.
+LONGEST_PIECE = 32  # Longest row for the min-max formula, whose work grows with the square.
+PIECE = 16  # Into which longer ones are cut.
 
-    The nearest non-increasing vector to `y` is the slope of the least concave majorant of its
-    prefix sums. The majorant bends after entry `i` exactly where each mean that ends at `i` lies
-    above each mean that begins at `i + 1`; entries between two bends share their mean.
+
+class Rows:
+    """Rows `(batch, n)` to be made non-increasing, and the mean that pooled entries take.
+
+    With "l2" it is the arithmetic mean of `numerators - denominators`. With "kl" it is
+    `log Σ exp(numerators) - log Σ exp(denominators)`, and both are in descending order.
+    """
+
+    def __init__(self, numerators, denominators, regularization):
+        self.numerators, self.denominators = numerators, denominators
+        self.regularization = regularization
+        self.values = numerators - denominators
+        self.length = self.values.shape[1]
+
+
+def pool(rows):
+    """The nearest non-increasing rows, by the divergence that `rows.regularization` names.
 
     Args:
-        y: Floating tensor of shape `(batch, n)`.
+        rows: `Rows` of finite values `(batch, n)`; if n is unknown, the work is done step by step.
 
     Returns:
-        Boolean tensor of shape `(batch, n, n)`: whether two entries lie in the same block. Derived
-        from integer block numbers: comparing the pooled values instead would miss equal ones.
+        Levels `(batch, n)`, one for each block, and `starts`, int32 `(batch, n)`: the place of the
+        first entry of the block of each entry. The starts tell the blocks apart, for two
+        neighbours may happen to have equal levels.
 
-    Reference: Robertson, Wright, Dykstra, Order Restricted Statistical Inference, 1988,
-    section 1.4.
+    Reference: Robertson, Wright, Dykstra, Order Restricted Statistical Inference, 1988, section
+    1.4 (min-max formula); Blondel et al., 2020, section 5 (the two means). The merging is ours.
     """
-    n = y.shape[1]
-    total = ops.cumsum(y, axis=1)
-    before = total - y
-    first = ops.arange(n, dtype="int32")[:, None]
-    last = ops.arange(n, dtype="int32")[None, :]
-    length = ops.cast(ops.maximum(last - first + 1, 1), y.dtype)
-    mean = (total[:, None, :] - before[:, :, None]) / length  # of the entries first … last
-    infinity = ops.full_like(mean, float("inf"))
-    is_range = (first <= last)[None]
-    # `initial`, so that an empty batch has a minimum too.
-    lowest_ending = ops.min(ops.where(is_range, mean, infinity), axis=1, initial=math.inf)
-    highest_beginning = ops.max(ops.where(is_range, mean, -infinity), axis=2, initial=-math.inf)
-    bends = ops.cast(lowest_ending[:, :-1] > highest_beginning[:, 1:], "int32")
-    block = ops.pad(ops.cumsum(bends, axis=1), [(0, 0), (1, 0)])
-    return block[:, :, None] == block[:, None, :]
+    if rows.length is not None and rows.length > LONGEST_PIECE:
+        return _pool_by_merging(rows)
+    return _pool_piece(rows)
 
 
-def block_mean(values, same_block):
-    """Replaces each of `values` `(batch, n)` by the mean of its block."""
-    weights = ops.cast(same_block, values.dtype)
-    sums = ops.sum(weights * values[:, None, :], axis=2)
-    return sums / ops.sum(weights, axis=2)
+def _pool_piece(rows):
+    # An entry opens a block where the lowest mean that ends before it lies above the highest mean
+    # that begins with it; that highest mean is then the level of the block.
+    values = rows.values
+    alive = ops.any(values == values)
+    lowest = computed_once(_lowest_means_ending(rows, alive), alive)
+    highest = computed_once(_highest_means_beginning(rows, alive), alive)
+    falls = values[:, :-1] - values[:, 1:] + lowest[:, :-1] > highest[:, 1:]
+    opens = ops.concatenate([ops.ones_like(values[:, :1], dtype="bool"), falls], axis=1)
+    starts = starts_of(opens)
+    return take_along_rows(values + highest, starts), starts
+
+
+def starts_of(opens):
+    """The place at which the block of each entry starts, where `opens` tells who opens one."""
+    places = ops.arange(ops.shape(opens)[1], dtype="int32")[None]
+    return running(ops.maximum, ops.where(opens, places, 0), 0)
+
+
+def _lowest_means_ending(rows, alive):
+    """Lowest mean of a stretch that ends at each entry, less the entry itself."""
+    values = rows.values
+    earlier = _Neighbours(values, alive, left=math.inf)
+    zero = ops.zeros_like(values)
+    if rows.regularization == "l2":
+
+        def add(distance, total, lowest):
+            total = total + (earlier.before(distance) - values)
+            return total, ops.minimum(lowest, total * (1 / (distance + 1)))
+
+        return _each_distance(rows, add, (zero, zero))[-1]
+
+    # Sums are kept in units of their first term, the largest one.
+    falls = [_Neighbours(_fall(x), alive) for x in (rows.numerators, rows.denominators)]
+
+    def add(distance, above, below, lowest):
+        above = 1 + falls[0].before(distance) * above
+        below = 1 + falls[1].before(distance) * below
+        mean = (earlier.before(distance) - values) + ops.log(above / below)
+        return above, below, ops.minimum(lowest, mean)
+
+    return _each_distance(rows, add, (zero + 1, zero + 1, zero))[-1]
+
+
+def _highest_means_beginning(rows, alive):
+    """Highest mean of a stretch that begins at each entry, less the entry itself."""
+    values = rows.values
+    zero = ops.zeros_like(values)
+    if rows.regularization == "l2":
+        later = _Neighbours(values, alive, right=-math.inf)
+
+        def add(distance, total, highest):
+            total = total + (later.after(distance) - values)
+            return total, ops.maximum(highest, total * (1 / (distance + 1)))
+
+        return _each_distance(rows, add, (zero, zero))[-1]
+
+    falls = [_Neighbours(_fall(x), alive) for x in (rows.numerators, rows.denominators)]
+
+    def add(distance, above, top, below, bottom, highest):
+        top = top * falls[0].after(distance - 1)
+        bottom = bottom * falls[1].after(distance - 1)
+        above, below = above + top, below + bottom
+        return above, top, below, bottom, ops.maximum(highest, above / below)
+
+    return ops.log(_each_distance(rows, add, (zero + 1,) * 5)[-1])
+
+
+def _fall(x):
+    """`exp(x[i + 1] - x[i])` of descending rows."""
+    return ops.pad(ops.exp(x[:, 1:] - x[:, :-1]), [(0, 0), (0, 1)])
+
+
+class _Neighbours:
+    """The entries at some distance from each entry of rows, and what stands for those outside."""
+
+    def __init__(self, rows, alive, left=0.0, right=0.0):
+        self.width = ops.shape(rows)[1]
+        padded = [ops.full_like(rows, left), rows, ops.full_like(rows, right)]
+        self.padded = computed_once(ops.concatenate(padded, axis=1), alive)
+
+    def before(self, distance):
+        return self.padded[:, self.width - distance : 2 * self.width - distance]
+
+    def after(self, distance):
+        return self.padded[:, self.width + distance : 2 * self.width + distance]
+
+
+def _each_distance(rows, step, state):
+    """`state = step(distance, *state)` for each distance between two entries of a row."""
+    if rows.length is not None:
+        for distance in range(1, rows.length):
+            state = step(distance, *state)
+        return state
+
+    def body(distance, *state):
+        return distance + 1, *step(ops.cast(distance, rows.values.dtype), *state)
+
+    length = ops.shape(rows.values)[1]
+    return ops.while_loop(lambda distance, *_: distance < length, body, (1, *state))[1:]
+
+
+def _pool_by_merging(rows):
+    batch, length = ops.shape(rows.values)[0], rows.length
+    width = PIECE << (math.ceil(length / PIECE) - 1).bit_length()
+
+    def padded(x, value):
+        x = ops.broadcast_to(x, (batch, length))
+        return ops.pad(x, [(0, 0), (0, width - length)], constant_values=value)
+
+    # What is filled up lies below everything, and is never pooled with it.
+    numerators = padded(rows.numerators, -0.1 * np.finfo("float32").max)
+    denominators = padded(rows.denominators, 0.0)
+    pieces = [ops.reshape(x, (-1, PIECE)) for x in (numerators, denominators)]
+    levels, starts = _pool_piece(Rows(*pieces, rows.regularization))
+    opens = starts == ops.arange(PIECE, dtype="int32")
+    size = PIECE
+    while size < width:
+        shape = (batch, width // (2 * size), 2 * size)
+        halves = [ops.reshape(x, shape) for x in (levels, opens, denominators)]
+        levels, opens = _merge(*halves, rows.regularization)
+        size *= 2
+    levels, opens = (ops.reshape(x, (batch, width))[:, :length] for x in (levels, opens))
+    return levels, starts_of(opens)
+
+
+def _merge(levels, opens, denominators, regularization):
+    """Pools across the middle of pairs of solutions `(batch, pairs, 2 * size)`.
+
+    The pooled stretch takes the mean of all that lies below it on the left and above it on the
+    right: the one zero of an increasing function of the level, found by Newton's method within a
+    bracket. Four steps are usual.
+    """
+    size = levels.shape[-1] // 2
+    is_left = ops.arange(2 * size) < size
+    low, high = levels[..., size - 1 : size], levels[..., size : size + 1]
+    precision = 4 * np.finfo(keras.backend.standardize_dtype(levels.dtype)).eps
+    precision = precision * ops.maximum(ops.abs(low), ops.abs(high))
+
+    def pooled(level):
+        return ops.where(is_left, levels < level, levels > level)
+
+    def distance_to_mean(level):
+        inside = pooled(level)
+        excess = levels - level
+        if regularization == "l2":
+            count = _sum(ops.cast(inside, levels.dtype))
+            return _sum(ops.where(inside, excess, 0.0)) / ops.maximum(count, 1.0)
+        weights = ops.where(inside, denominators, -math.inf)
+        largest = ops.max(weights, axis=-1, keepdims=True)
+        weights = ops.exp(weights - ops.where(largest > -math.inf, largest, 0.0))
+        excess = weights * ops.where(inside, ops.expm1(ops.minimum(excess, 60.0)), 0.0)
+        total = _sum(weights)
+        return ops.log1p(_sum(excess) / ops.where(total > 0, total, 1.0))
+
+    def unsettled(step, level, move, low, high):
+        return ops.logical_and(step < 100, ops.any(ops.abs(move) > precision))
+
+    def improve(step, level, move, low, high):
+        move = distance_to_mean(level)
+        low = ops.where(move > 0, level, low)
+        high = ops.where(move < 0, level, high)
+        better = level + move
+        outside = ops.logical_or(better <= low, better >= high)
+        halve = ops.logical_and(outside, ops.abs(move) > precision)
+        return step + 1, ops.where(halve, low + 0.5 * (high - low), better), move, low, high
+
+    level = ops.where(low < high, low + 0.5 * (high - low), low)
+    far = ops.full_like(level, math.inf)
+    _, level, *_ = ops.while_loop(unsettled, improve, (0, level, far, low, high))
+    inside = pooled(level)
+    # The first of them opens the block; whoever follows on the right has joined it.
+    joined = ops.logical_and(inside[..., 1:], ops.logical_or(inside[..., :-1], ~is_left[1:]))
+    joined = ops.pad(joined, [(0, 0), (0, 0), (1, 0)], constant_values=False)
+    return ops.where(inside, level, levels), ops.logical_and(opens, ~joined)
+
+
+def _sum(x):
+    """Sum over the last axis, whose size is a power of two: XLA adds whole vectors, then."""
+    while x.shape[-1] > 1:
+        half = x.shape[-1] // 2
+        x = x[..., :half] + x[..., half:]
+    return x

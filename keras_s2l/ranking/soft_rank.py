@@ -4,32 +4,58 @@ import keras
 from keras import ops
 
 from keras_s2l import _checks
+from keras_s2l._compiled import compiled
 from keras_s2l._gradients import custom_gradient
-from keras_s2l.ranking import isotonic
-from keras_s2l.ranking.precision import widened
+from keras_s2l.ranking import isotonic, sorting
+from keras_s2l.ranking.blocks import block_sums
+from keras_s2l.ranking.heights import heights_and_targets
+from keras_s2l.ranking.rows import (
+    DIRECTIONS,
+    checked,
+    from_rows,
+    ranks_from_rows,
+    scores_to_rows,
+    to_rows,
+    widened_dtype,
+)
+from keras_s2l.ranking.scans import take_along_rows
+
+REGULARIZATIONS = ("l2", "kl")
+SOFTER = "try 1.0, lower it for harder ranks"
+HARDEST = 1e-30  # Ranks are hard at any strength as low as this; less would be 0 in float32.
 
 
-def soft_rank(scores, strength=1.0):
+def soft_rank(scores, strength=1.0, regularization="l2", direction="ascending", axis=-1, mask=None):
     """Differentiable rank of each score within its row.
 
-    The ranks are the point of the permutahedron (the convex hull of all orders of
-    `0 … num_patches - 1`) nearest to `scores / strength`: as `strength` goes to 0 they are the hard
-    ranks, as it grows they go to their mean.
+    With "l2" the ranks are the point of the permutahedron (the convex hull of all orders of
+    `0 … n - 1`) nearest to `scores / strength`; with "kl" the point of the permutahedron of
+    `1 … n` nearest to `exp(scores / strength)` in relative entropy, less 1. As `strength` goes to
+    0 they are the hard ranks, as it grows "l2" ranks go to their mean.
 
-    The gradient is exact. Scores that differ by more than `num_patches` times the strength, and
-    infinite ones, are ranked hard. A row that holds a NaN gives a row of NaNs.
+    The gradient is exact, and finite at every strength. A row that holds a NaN gives a row of
+    NaNs and leaves the others alone.
 
     Args:
-        scores: Floating tensor of shape `(batch, num_patches)`. float16 and bfloat16 are computed
-            in float32, for they would put ranks off by up to 0.5.
-        strength: Positive float. Larger is softer: smoother gradients, ranks near their mean.
+        scores: Floating tensor of rank 1 or more, infinities included; equal ones are ties.
+            float16 and bfloat16 are computed in float32.
+        strength: Positive float. Larger is softer. `rank_strengths` tells the bounds of what it
+            does to given scores.
+        regularization: "l2" or "kl". "l2" ranks are exactly hard below a strength, and piecewise
+            linear; "kl" ranks are smooth between ties and depend on the ratio of ranks.
+        direction: "ascending": the lowest score has rank 0; "descending": the highest.
+        axis: Integer, the axis along which scores are ranked.
+        mask: Booleans of the shape of `scores`, true where a slot is real; None if all are. Absent
+            slots take no part, have rank -1 and no gradient.
 
     Returns:
-        Ranks in `[0, num_patches - 1]`, of the shape and dtype of `scores`; the lowest score has
-        the lowest rank. Each row sums to `num_patches * (num_patches - 1) / 2`.
+        Ranks in `[0, n - 1]`, of the shape and dtype of `scores`. Each row of m real slots sums to
+        `m * (m - 1) / 2`.
 
     Raises:
-        ValueError: If `scores` is not a floating tensor of rank 2 or `strength` is not positive.
+        ValueError: If `scores` is not floating, `strength` is not positive, `regularization` or
+            `direction` has another value, `axis` is no axis of `scores`, or `mask` is not boolean
+            and of its shape.
 
     Example:
     >>> soft_rank(np.array([[5.0, 1.0, 2.0]]), strength=2.0)   # [[2.0, 0.25, 0.75]]
@@ -37,44 +63,103 @@ def soft_rank(scores, strength=1.0):
     Reference: Blondel et al., Fast Differentiable Sorting and Ranking, 2020, equation 6,
     https://arxiv.org/abs/2002.08871
     """
-    scores = _checks.scores_matrix(scores)
-    strength = _checks.positive_float("strength", strength, "try 1.0, lower it for harder ranks")
-    strength = max(strength, 1e-30)  # Ranks are hard there; less would be 0 in float32.
+    strength = max(_checks.positive_float("strength", strength, SOFTER), HARDEST)
+    settings = {
+        "regularization": _checks.one_of("regularization", regularization, REGULARIZATIONS),
+        "direction": direction,
+    }
+    scores, mask, settings["axis"] = checked(scores, direction, axis, mask)
+    # A tensor, not a constant: one compilation serves all strengths.
+    strength = ops.convert_to_tensor(strength, dtype=widened_dtype(scores))
 
     @custom_gradient
-    def project(scores):
-        descending = ops.argsort(-scores, axis=1)
-        ascending = ops.argsort(descending, axis=1)
-        ordered = ops.take_along_axis(scores, descending, axis=1)
-        ranks, same_block = _ranks_of_ordered(ordered, strength)
+    def ranks_of(scores):
+        ranks, *kept = _forward(scores, strength, mask, **settings)
+        return ranks, lambda upstream: (_backward(upstream, strength, mask, *kept, **settings),)
 
-        def pullback(upstream):  # The Jacobian subtracts the mean within blocks: it is symmetric.
-            upstream = ops.take_along_axis(upstream, descending, axis=1)
-            gradient = (upstream - isotonic.block_mean(upstream, same_block)) / strength
-            return (ops.take_along_axis(gradient, ascending, axis=1),)
-
-        return ops.take_along_axis(ranks, ascending, axis=1), pullback
-
-    return ops.cast(project(widened(scores)), scores.dtype)
+    return ranks_of(scores)
 
 
-def _ranks_of_ordered(scores, strength):
-    """Soft ranks of rows in descending order, and which of their entries were pooled together."""
-    n = scores.shape[1]
-    upper, lower = scores[:, :-1], scores[:, 1:]
-    # Only gaps matter. No block crosses a gap above n / 2, so clipping there changes no rank, while
-    # offsets of 1e6, scores of 1e30 and strengths of 1e-8 cost no precision.
-    gaps = ops.where(upper == lower, ops.zeros_like(upper), (upper - lower) / strength)
-    gaps = ops.minimum(gaps, n / 2 + 1)
-    heights = ops.flip(ops.cumsum(ops.flip(gaps, axis=1), axis=1), axis=1)
-    heights = ops.pad(heights, [(0, 0), (0, 1)])
-    hard = ops.arange(n - 1, -1, -1, dtype=scores.dtype)[None] + ops.zeros_like(heights)
-    same_block = isotonic.pooled_blocks(heights - hard)
-    ranks = (
-        heights - isotonic.block_mean(heights, same_block) + isotonic.block_mean(hard, same_block)
-    )
-    bad = ops.any(ops.isnan(scores), axis=1, keepdims=True)
-    return ops.where(bad, ops.full_like(ranks, float("nan")), ranks), same_block
+@compiled
+def _forward(scores, strength, mask, *, regularization, direction, axis):
+    """Ranks, and the rows of ranks and of block numbers that the gradient needs."""
+    values, present, undefined = scores_to_rows(scores, mask, direction, axis)
+    count = _count(values, present)
+    if regularization == "l2":
+        centre, far = _centre_and_farthest(values, present, count)
+        # Scores as near to their mean as this are one block, whatever their order: no sum of the
+        # k highest deviations can then exceed k (n - k) / 2. There is nothing to sort.
+        one_block = ops.all(far <= 0.2499 * strength * ops.cast(count, far.dtype))
+        ranks, blocks = ops.cond(
+            one_block,
+            lambda: _linear_ranks(values, present, centre, count, strength),
+            lambda: _pooled_ranks(values, present, count, strength, regularization),
+        )
+    else:
+        ranks, blocks = _pooled_ranks(values, present, count, strength, regularization)
+    return ranks_from_rows(ranks, present, undefined, scores, axis), ranks, blocks
+
+
+@compiled
+def _backward(upstream, strength, mask, ranks, blocks, *, regularization, direction, axis):
+    dtype = upstream.dtype
+    rows = ops.cast(to_rows(upstream, axis), ranks.dtype)
+    if mask is not None:
+        rows = ops.where(to_rows(mask, axis), rows, 0.0)
+    # The Jacobian subtracts the mean within blocks, for "kl" weighted by the ranks: symmetric.
+    if regularization == "l2":
+        total, size = block_sums(blocks, rows, ops.ones_like(rows))
+        gradient = (rows - total / size) / strength
+    else:
+        weights = ranks + 1
+        total, weight = block_sums(blocks, weights * rows, weights)
+        gradient = weights * (rows - total / weight) / strength
+    if mask is not None:
+        gradient = ops.where(to_rows(mask, axis), gradient, 0.0)
+    gradient = -gradient if direction == "descending" else gradient
+    return ops.cast(from_rows(gradient, upstream, axis), dtype)
+
+
+def _count(values, present):
+    """How many slots of each row are real: int32 `(batch, 1)`."""
+    real = ops.ones_like(values, dtype="int32") if present is None else ops.cast(present, "int32")
+    return ops.sum(real, axis=1, keepdims=True)
+
+
+def _pooled_ranks(values, present, count, strength, regularization):
+    """Ranks of rows and, as the number of its block, the place where the block of each starts."""
+    ordered = sorting.descending(values)
+    places = ops.arange(ops.shape(values)[1], dtype="int32")[None]
+    hard = ops.cast(count - 1 - places, values.dtype)
+    heights, targets = heights_and_targets(ordered, count, strength, regularization)
+    levels, starts = isotonic.pool(isotonic.Rows(heights, targets, regularization))
+    ranks = heights - levels if regularization == "l2" else ops.exp(heights - levels) - 1
+    next_start = ops.pad(starts[:, 1:], [(0, 0), (0, 1)], constant_values=1 << 30)
+    alone = ops.logical_and(starts == places, next_start > places)
+    ranks = ops.where(alone, hard, ranks)
+    where_put = sorting.count_above(ordered, values)
+    return take_along_rows(ranks, where_put), take_along_rows(starts, where_put)
+
+
+def _centre_and_farthest(values, present, count):
+    """Mean of the real slots of each row, and how far from it the farthest of them lies."""
+    count = ops.cast(ops.maximum(count, 1), values.dtype)
+    real = values if present is None else ops.where(present, values, 0.0)
+    centre = ops.sum(real, axis=1, keepdims=True) / count
+    deviation = ops.abs(real - centre)
+    if present is not None:
+        deviation = ops.where(present, deviation, 0.0)
+    return centre, ops.max(deviation, axis=1, keepdims=True, initial=0.0)
+
+
+def _linear_ranks(values, present, centre, count, strength):
+    """Ranks where all scores of a row are one block."""
+    middle = ops.cast(count - 1, values.dtype) / 2
+    blocks = ops.zeros_like(values, dtype="int32")
+    if present is not None:
+        blocks = ops.where(present, 0, ops.shape(values)[1] - 1)  # A block of their own.
+        values = ops.where(present, values, centre)
+    return middle + (values - centre) / strength, blocks
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
@@ -85,8 +170,16 @@ class SoftRank(keras.layers.Layer):
 
     Args:
         strength: Positive float. Larger is softer: smoother gradients, ranks near their mean.
+        regularization: "l2" or "kl", as in `soft_rank`.
+        direction: "ascending": the lowest score has rank 0; "descending": the highest.
+        axis: Integer, the axis along which scores are ranked, counted with the batch.
 
-    Input shape: `(batch, num_patches)` scores. Output shape: the same, in `[0, num_patches - 1]`.
+    Call with scores of any rank and, if slots are absent, `mask`: booleans of their shape.
+
+    Input shape: `(batch, n)` scores, or any other. Output shape: the same, in `[0, n - 1]`.
+
+    Raises:
+        ValueError: If an argument has another value.
 
     Example:
     >>> SoftRank(strength=2.0)(np.array([[5.0, 1.0, 2.0]]))   # [[2.0, 0.25, 0.75]]
@@ -94,16 +187,20 @@ class SoftRank(keras.layers.Layer):
     Reference: Blondel et al., 2020, https://arxiv.org/abs/2002.08871
     """
 
-    def __init__(self, strength=1.0, **kwargs):
+    def __init__(self, strength=1.0, regularization="l2", direction="ascending", axis=-1, **kwargs):
         super().__init__(**kwargs)
-        advice = "try 1.0, lower it for harder ranks"
-        self.strength = _checks.positive_float("strength", strength, advice)
+        self.strength = _checks.positive_float("strength", strength, SOFTER)
+        self.regularization = _checks.one_of("regularization", regularization, REGULARIZATIONS)
+        self.direction = _checks.one_of("direction", direction, DIRECTIONS)
+        self.axis = axis
 
-    def call(self, scores):
-        return soft_rank(scores, self.strength)
+    def call(self, scores, mask=None):
+        settings = (self.strength, self.regularization, self.direction, self.axis)
+        return soft_rank(scores, *settings, mask=mask)
 
     def compute_output_shape(self, scores_shape):
         return scores_shape
 
     def get_config(self):
-        return {**super().get_config(), "strength": self.strength}
+        own = ("strength", "regularization", "direction", "axis")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}

@@ -1,0 +1,49 @@
+"""Compiles the core of an op once for each shape, also where the op is called eagerly."""
+
+import functools
+import inspect
+
+import keras
+
+
+def compiled(function):
+    """Compiles `function(*tensors, *, ...)` by XLA; its keyword-only arguments are constants.
+
+    On TensorFlow the core is a compiled island wherever the call stands: eager, in a plain graph,
+    in `tf.data`; inside a program that is compiled as a whole it is a part of that. PyTorch runs it
+    as it is.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf  # Not a dependency of the other backends.
+
+        return functools.wraps(function)(tf.function(function, jit_compile=True, autograph=False))
+    if backend == "jax":
+        import jax
+
+        parameters = inspect.signature(function).parameters.values()
+        constants = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        return functools.wraps(function)(jax.jit(function, static_argnames=constants))
+    return function
+
+
+@functools.cache
+def on_cpu():
+    """Whether the machine has nothing faster than its processor."""
+    return not any(keras.distribution.list_devices(kind) for kind in ("gpu", "tpu"))
+
+
+def computed_once(x, alive):
+    """`x`, kept by XLA on a processor from being computed again for each slice taken of it.
+
+    XLA fuses what makes `x` into each of the n slices that a loop over columns takes, and so does
+    its work n times; a conditional is the one fence it does not look through. Elsewhere, and for
+    XLA's own kernels on other devices, it would only cost.
+
+    Args:
+        x: Tensor.
+        alive: Boolean scalar that depends on the data and is true: where it is false, zeros come.
+    """
+    if not on_cpu() or keras.backend.backend() == "torch":
+        return x
+    return keras.ops.cond(alive, lambda: x, lambda: keras.ops.zeros_like(x))

@@ -1,0 +1,37 @@
+"""Times our ranking ops beside the hard sort and the peers that are installed, on the same scores.
+
+Examples:
+  python -m training.benchmark_ranking --workdir=runs/ranking
+  python -m training.benchmark_ranking --workdir=runs/short --cells=256x10,1024x20 --regimes=pooled
+  python -m training.benchmark_ranking --workdir=runs/ranking_jax --backend=jax
+
+Peers: torchsort, fast-soft-sort, softjax, ott-jax, diffsort. None is needed; report.md says how to
+get those that are missing. Everything runs on the processor, in one process, by turns: compare the
+ratios of one run, on a machine that does nothing else. Writes report.json, report.md and times.png
+to the workdir. About ten minutes on two CPU cores.
+"""
+
+import os
+
+from training import flags
+from training.config import BACKENDS, BenchmarkRankingConfig
+
+
+def main():
+    config = BenchmarkRankingConfig(**flags.given(BenchmarkRankingConfig))
+    config.check()
+    # Before Keras is imported. Some peers know no accelerator: nobody gets one.
+    os.environ.update(KERAS_BACKEND=config.backend, CUDA_VISIBLE_DEVICES="-1", JAX_PLATFORMS="cpu")
+    from training import benchmark_ranking_lib
+
+    workdir = flags.value("workdir")
+    report = benchmark_ranking_lib.run(config, workdir)
+    print(benchmark_ranking_lib.summary(report), end="")
+    print(f"Everything is in {workdir}: report.md, report.json, times.png.")
+    return 0
+
+
+if __name__ == "__main__":
+    flags.define(BenchmarkRankingConfig, backend=list(BACKENDS))
+    flags.folder("workdir", "folder for the report and the picture")
+    flags.run(main)
