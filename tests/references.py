@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from scipy import optimize, signal, stats
+from scipy import optimize, signal, special, stats
 
 
 def hard_rank(row):
@@ -60,11 +60,6 @@ def fenchel_young_loss(order, row, sigma):
 def soft_rank_loss(order, row, strength):
     """Half the squared distance from the soft ranks to the order."""
     return 0.5 * sum((rank - place) ** 2 for rank, place in zip(soft_rank(row, strength), order))
-
-
-def right_places(order, scores):
-    """How many patches of each example are ranked in their right place."""
-    return np.array([np.sum(hard_rank(row) == places) for places, row in zip(order, scores)])
 
 
 def patches(inputs, num_patches, axis, remainder):
@@ -168,3 +163,80 @@ def spearman_rho(order, row):
 def is_order(row):
     """Whether the numbers other than -1 are `0 … m - 1`, each once."""
     return sorted(rank for rank in row if rank != -1) == list(range(sum(r != -1 for r in row)))
+
+
+def pooled_ranks(row, strength, regularization="l2"):
+    """Soft ranks of one row by pooling adjacent violators, and the slots of each of its blocks.
+
+    All is taken relative to the first score of a block: it holds for infinite scores, and for any
+    strength.
+    """
+    row = np.asarray(row, np.float64)
+    descending = np.argsort(-row, kind="stable")
+    scores, places = row[descending], np.arange(len(row), 0, -1.0)  # 1-based, the top one first.
+
+    def fall(i, j):
+        return 0.0 if scores[i] == scores[j] else (scores[i] - scores[j]) / strength
+
+    def level(start, stop):
+        """Of the block, over that of its first score."""
+        heights = np.array([-fall(start, k) for k in range(start, stop)])
+        if regularization == "l2":
+            return heights.mean() - places[start:stop].mean()
+        return math.log(np.exp(heights).sum()) - math.log(places[start:stop].sum())
+
+    blocks = []
+    for k in range(len(row)):
+        block = (k, k + 1, level(k, k + 1))
+        while blocks and fall(blocks[-1][0], block[0]) + blocks[-1][2] <= block[2]:
+            start, stop = blocks.pop()[0], block[1]
+            block = (start, stop, level(start, stop))
+        blocks.append(block)
+    ranks = np.empty(len(row))
+    for start, stop, height in blocks:
+        for k in range(start, stop):
+            over = -fall(start, k) - height
+            ranks[descending[k]] = (over if regularization == "l2" else math.exp(over)) - 1
+    return ranks, [descending[start:stop] for start, stop, _ in blocks]
+
+
+def soft_rank_jacobian(row, strength, regularization="l2"):
+    """`(n, n)`: within a block the identity less the mean, weighted by the ranks for "kl"."""
+    ranks, blocks = pooled_ranks(row, strength, regularization)
+    jacobian = np.zeros((len(row), len(row)))
+    for block in blocks:
+        r = np.ones(len(block)) if regularization == "l2" else ranks[block] + 1
+        jacobian[np.ix_(block, block)] = (np.diag(r) - np.outer(r, r) / r.sum()) / strength
+    return jacobian
+
+
+def soft_sort(row, strength, regularization="l2", direction="ascending"):
+    """`(n, …, 1) / strength`, less its isotonic optimization against the sorted row."""
+    if direction == "ascending":
+        return -soft_sort(-np.asarray(row), strength, regularization, "descending")
+    scores = -np.sort(-np.asarray(row, np.float64))
+    targets = np.arange(len(row), 0, -1.0) / strength
+    if regularization == "l2":
+        return targets - pooled(targets - scores)[0]
+
+    def level(start, stop):
+        return np.logaddexp.reduce(targets[start:stop]) - np.logaddexp.reduce(scores[start:stop])
+
+    blocks = []
+    for k in range(len(row)):
+        block = (k, k + 1)
+        while blocks and level(*blocks[-1]) <= level(*block):
+            block = (blocks.pop()[0], block[1])
+        blocks.append(block)
+    return targets - np.concatenate([np.full(b - a, level(a, b)) for a, b in blocks])
+
+
+def perturbed_rank_gumbel(row, sigma):
+    """Sum over pairs of the probability that the one is above the other, under Gumbel noise."""
+    return np.array([sum(special.expit((a - b) / sigma) for b in row) - 0.5 for a in row])
+
+
+def ranknet_loss(order, row, sigma):
+    """Burges' cross-entropy of the pairs of which `i` belongs after `j`."""
+    pairs = [(i, j) for i in range(len(row)) for j in range(len(row)) if order[i] > order[j]]
+    return -sigma * sum(special.log_expit((row[i] - row[j]) / sigma) for i, j in pairs)

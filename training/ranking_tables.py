@@ -34,9 +34,9 @@ def page(report):
             "# Soft ranks, timed beside the hard sort and the peers\n",
             LEGEND,
             f"Ours on {report['config']['backend']}, commit {machine['commit']}; {machine['cpu']}, "
-            f"{machine['cpu_cores']} cores; {report['seconds']:.0f} s in all. Load average before the "
-            f"run {report['load_average']['before']:.1f}: where other programs run, those of the "
-            "peers that use several threads, above all torch, are slowed down most.\n",
+            f"{machine['cpu_cores']} cores; {report['seconds']:.0f} s in all. Load average "
+            f"before the run {report['load_average']['before']:.1f}: where other programs run, peers "
+            "that use several threads, above all torch, are slowed down most.\n",
             *(f"## {passes.capitalize()}\n\n{_both_tables(report, passes)}" for passes in PASSES),
             _perturbed(report["perturbed"]),
             _peers(report["peers"]),

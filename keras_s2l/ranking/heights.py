@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_s2l.ranking.scans import running, running_from_the_end
 
-SHORT = 32  # Rows up to this are precise with the first, coarse bound.
+SHORT = {"l2": 32, "kl": 16}  # Rows up to this are precise with the first, coarse bound.
 
 
 def heights_and_targets(ordered, count, strength, regularization):
@@ -35,7 +35,7 @@ def heights_and_targets(ordered, count, strength, regularization):
     widest = size / 2 + 1 if regularization == "l2" else 3 * ops.log(size + 1) + 2
     gaps = ops.minimum(gaps, widest)
     gaps = ops.where(places[:, :-1] == count - 1, widest, gaps)  # Real slots from absent ones.
-    if n is not None and n > SHORT:
+    if n is not None and n > SHORT[regularization]:
         gaps = ops.cast(_narrowed(_precise(gaps), _precise(targets)), ordered.dtype)
     return _height(gaps), targets
 

@@ -73,9 +73,9 @@ def starts_of(opens):
 def _lowest_means_ending(rows, alive):
     """Lowest mean of a stretch that ends at each entry, less the entry itself."""
     values = rows.values
-    earlier = _Neighbours(values, alive, left=math.inf)
     zero = ops.zeros_like(values)
     if rows.regularization == "l2":
+        earlier = _Neighbours(values, alive, left=math.inf)
 
         def add(distance, total, lowest):
             total = total + (earlier.before(distance) - values)
@@ -83,16 +83,17 @@ def _lowest_means_ending(rows, alive):
 
         return _each_distance(rows, add, (zero, zero))[-1]
 
-    # Sums are kept in units of their first term, the largest one.
+    # Sums in units of their first and largest term, means in units of the entry: no logarithms.
     falls = [_Neighbours(_fall(x), alive) for x in (rows.numerators, rows.denominators)]
+    climbs = _Neighbours(_climb(values), alive, left=math.inf)
 
-    def add(distance, above, below, lowest):
+    def add(distance, above, below, first, lowest):
         above = 1 + falls[0].before(distance) * above
         below = 1 + falls[1].before(distance) * below
-        mean = (earlier.before(distance) - values) + ops.log(above / below)
-        return above, below, ops.minimum(lowest, mean)
+        first = first * climbs.before(distance)
+        return above, below, first, ops.minimum(lowest, first * above / below)
 
-    return _each_distance(rows, add, (zero + 1, zero + 1, zero))[-1]
+    return ops.log(_each_distance(rows, add, (zero + 1,) * 4)[-1])
 
 
 def _highest_means_beginning(rows, alive):
@@ -122,6 +123,11 @@ def _highest_means_beginning(rows, alive):
 def _fall(x):
     """`exp(x[i + 1] - x[i])` of descending rows."""
     return ops.pad(ops.exp(x[:, 1:] - x[:, :-1]), [(0, 0), (0, 1)])
+
+
+def _climb(x):
+    """`exp(x[i] - x[i + 1])`, bounded so that no product of them is undefined."""
+    return ops.pad(ops.exp(ops.clip(x[:, :-1] - x[:, 1:], -80.0, 80.0)), [(0, 0), (0, 1)])
 
 
 class _Neighbours:

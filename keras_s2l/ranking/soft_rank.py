@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_s2l import _checks
-from keras_s2l._compiled import compiled
+from keras_s2l._compiled import compiled, computed_once
 from keras_s2l._gradients import custom_gradient
 from keras_s2l.ranking import isotonic, sorting
 from keras_s2l.ranking.blocks import block_sums
@@ -137,7 +137,9 @@ def _pooled_ranks(values, present, count, strength, regularization):
     next_start = ops.pad(starts[:, 1:], [(0, 0), (0, 1)], constant_values=1 << 30)
     alone = ops.logical_and(starts == places, next_start > places)
     ranks = ops.where(alone, hard, ranks)
-    where_put = sorting.count_above(ordered, values)
+    alive = ops.any(values > -1e38)
+    starts, ranks = computed_once(starts, alive), computed_once(ranks, alive)
+    where_put = computed_once(sorting.count_above(ordered, values), alive)
     return take_along_rows(ranks, where_put), take_along_rows(starts, where_put)
 
 
