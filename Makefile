@@ -2,15 +2,21 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TORCH := .venv-torch
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test lint format
+.PHONY: demo test test-backends lint format
 
 demo: $(INSTALLED)
 	$(BIN)/python -m training.demo --workdir=runs/demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# Keras runs on one backend a process. PyTorch has an environment of its own, for its size.
+test-backends: $(INSTALLED) $(TORCH)/installed
+	KERAS_BACKEND=jax $(BIN)/python -m tests.backend_numbers
+	KERAS_BACKEND=torch $(TORCH)/bin/python -m tests.backend_numbers
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -27,4 +33,9 @@ $(INSTALLED): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[train,test]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'tinysoundfont>=0.3.6,<0.4'
+	touch $@
+
+$(TORCH)/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 -e '.[test]'
 	touch $@

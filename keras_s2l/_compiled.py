@@ -28,22 +28,30 @@ def compiled(function):
 
 
 @functools.cache
-def on_cpu():
-    """Whether the machine has nothing faster than its processor."""
-    return not any(keras.distribution.list_devices(kind) for kind in ("gpu", "tpu"))
+def xla_on_cpu():
+    """Whether compiled code runs on a processor, with nothing faster in the machine."""
+    if keras.backend.backend() == "torch":
+        return False
+    return all(device.startswith("cpu") for device in keras.distribution.list_devices())
 
 
 def computed_once(x, alive):
-    """`x`, kept by XLA on a processor from being computed again for each slice taken of it.
+    """`x`, kept by XLA on a processor from being computed again wherever a slice of it is taken.
 
     XLA fuses what makes `x` into each of the n slices that a loop over columns takes, and so does
-    its work n times; a conditional is the one fence it does not look through. Elsewhere, and for
-    XLA's own kernels on other devices, it would only cost.
+    its work n times; a conditional is the one fence it does not look through. On other devices it
+    would only cost.
 
     Args:
         x: Tensor.
-        alive: Boolean scalar that depends on the data and is true: where it is false, zeros come.
+        alive: Boolean scalar that depends on the data and is true; see `alive`.
     """
-    if not on_cpu() or keras.backend.backend() == "torch":
+    if not xla_on_cpu():
         return x
     return keras.ops.cond(alive, lambda: x, lambda: keras.ops.zeros_like(x))
+
+
+def alive(rows):
+    """A boolean that depends on the data: true, for `rows` `(batch, n)` hold no NaN."""
+    first = rows[:1, :1]
+    return keras.ops.any(first == first)

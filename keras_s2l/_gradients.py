@@ -9,8 +9,9 @@ def custom_gradient(function):
     """Gives `function` the gradient that it returns.
 
     `function(*tensors)` returns one tensor and its pullback: `pullback(upstream)` is the tuple of
-    gradients, one for each of the tensors. TensorFlow and JAX call a gradient with the upstream
-    alone, PyTorch with the arguments too and the upstream by name: this hides the difference.
+    gradients of the first tensors; the others have none. All that is traced must be passed: JAX
+    cannot differentiate by what a function closes over. TensorFlow and JAX call a gradient with the
+    upstream alone, PyTorch with the arguments too and the upstream by name: this hides it.
     """
 
     def with_gradient(*tensors):
@@ -20,6 +21,7 @@ def custom_gradient(function):
             if upstream is None:
                 (upstream,) = args
             gradients = pullback(upstream)
+            gradients += (None,) * (len(tensors) - len(gradients))
             return gradients[0] if len(gradients) == 1 else gradients
 
         return output, gradient

@@ -44,7 +44,8 @@ def level_names(backbone):
 
     Earlier blocks see too little of a patch to say more than how loud it is.
     """
-    layers = backbone.layers if isinstance(backbone, keras.Model) and backbone.inputs else []
+    # A `Sequential` that is not built yet has no `inputs`: it cannot be cut either.
+    layers = backbone.layers if getattr(backbone, "inputs", None) else []
     blocks = [layer.name for layer in layers if re.fullmatch(r"block_\d+", layer.name)]
     return tuple(blocks[-3:-1])
 

@@ -18,7 +18,7 @@ from training import (
 
 STRENGTHS = {"pooled": lambda n: 1.0, "mixed": lambda n: 4 / n}
 SAMPLE_SECONDS = 0.02  # What a turn takes, by as many evaluations as that needs.
-SLOW_SECONDS, SLOW_ROUNDS = 1.0, 3  # An evaluation that takes as long gets so many turns.
+SLOW_SECONDS, SLOW_ROUNDS = 0.3, 3  # An evaluation that takes as long gets so many turns.
 FORWARD, BOTH = "forward", "forward + backward"
 
 

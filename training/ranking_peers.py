@@ -19,8 +19,8 @@ def peers(backend):
             _torchsort,
             module="torchsort",
             distributions=("torchsort", "torch"),
-            install="pip install torch setuptools && pip install --no-build-isolation torchsort "
-            "(compiles C++)",
+            install="pip install torch setuptools && pip install --no-build-isolation torchsort  "
+            "# compiles C++",
         ),
         Contender("fast-soft-sort", _fast_soft_sort, **fast_soft_sort),
     ]
@@ -35,7 +35,7 @@ def peers(backend):
             _softjax,
             module="softjax",
             distributions=("softjax", "jax"),
-            install="pip install softjax (Python 3.12)",
+            install="pip install softjax  # Python 3.12 or later",
             max_n=1000,
         ),
         Contender(

@@ -35,8 +35,8 @@ def page(report):
             LEGEND,
             f"Ours on {report['config']['backend']}, commit {machine['commit']}; {machine['cpu']}, "
             f"{machine['cpu_cores']} cores; {report['seconds']:.0f} s in all. Load average "
-            f"before the run {report['load_average']['before']:.1f}: where other programs run, peers "
-            "that use several threads, above all torch, are slowed down most.\n",
+            f"before the run {report['load_average']['before']:.1f}: others slow all down, "
+            "and not all alike.\n",
             *(f"## {passes.capitalize()}\n\n{_both_tables(report, passes)}" for passes in PASSES),
             _perturbed(report["perturbed"]),
             _peers(report["peers"]),

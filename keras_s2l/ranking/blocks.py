@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_s2l._compiled import computed_once
+from keras_s2l._compiled import alive, computed_once
 
 SHORT = 32  # Rows up to this are summed pair by pair: no scatter.
 
@@ -24,8 +24,9 @@ def block_sums(blocks, *summands):
             return ops.reshape(ops.take(sums, numbers, axis=0), (batch, n))
 
         return [total(x) for x in summands]
-    alive = ops.any(blocks >= 0)
-    blocks, *summands = (computed_once(x, alive) for x in (blocks, *summands))
+    # Undefined gradients are passed on as zeros.
+    fence = alive(ops.where(ops.isnan(summands[0]), 0.0, summands[0]))
+    blocks, *summands = (computed_once(x, fence) for x in (blocks, *summands))
     totals = [ops.zeros_like(x) for x in summands]
     for place in range(n):
         same = blocks == blocks[:, place : place + 1]

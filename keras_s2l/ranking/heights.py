@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_s2l._compiled import alive, computed_once
 from keras_s2l.ranking.scans import running, running_from_the_end
 
 SHORT = {"l2": 32, "kl": 16}  # Rows up to this are precise with the first, coarse bound.
@@ -36,8 +37,10 @@ def heights_and_targets(ordered, count, strength, regularization):
     gaps = ops.minimum(gaps, widest)
     gaps = ops.where(places[:, :-1] == count - 1, widest, gaps)  # Real slots from absent ones.
     if n is not None and n > SHORT[regularization]:
+        gaps = computed_once(gaps, alive(ordered))
         gaps = ops.cast(_narrowed(_precise(gaps), _precise(targets)), ordered.dtype)
-    return _height(gaps), targets
+        gaps = computed_once(gaps, alive(ordered))
+    return computed_once(_height(gaps), alive(ordered)), targets
 
 
 def _narrowed(gaps, targets):
@@ -46,9 +49,10 @@ def _narrowed(gaps, targets):
     A block can cross a gap only from an entry before it to one behind that lies as high, where
     height is over the targets. The range of all heights shrinks to some 4 n.
     """
-    excess = _height(gaps) - targets
-    depth = excess - running(ops.minimum, excess, np.inf)
-    rise = running_from_the_end(ops.maximum, excess, -np.inf) - excess
+    fence = alive(gaps)
+    excess = computed_once(_height(gaps) - targets, fence)
+    depth = excess - computed_once(running(ops.minimum, excess, np.inf), fence)
+    rise = computed_once(running_from_the_end(ops.maximum, excess, -np.inf), fence) - excess
     rounding = 8 * np.finfo(keras.backend.standardize_dtype(gaps.dtype)).eps
     margin = 1e-3 + rounding * ops.max(ops.abs(excess), axis=1, keepdims=True)
     steps = targets[:, :-1] - targets[:, 1:]

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_s2l._compiled import computed_once
+from keras_s2l._compiled import alive, computed_once
 from keras_s2l.ranking.scans import running, take_along_rows
 
 LONGEST_PIECE = 32  # Longest row for the min-max formula, whose work grows with the square.
@@ -55,9 +55,8 @@ def _pool_piece(rows):
     # An entry opens a block where the lowest mean that ends before it lies above the highest mean
     # that begins with it; that highest mean is then the level of the block.
     values = rows.values
-    alive = ops.any(values == values)
-    lowest = computed_once(_lowest_means_ending(rows, alive), alive)
-    highest = computed_once(_highest_means_beginning(rows, alive), alive)
+    lowest = computed_once(_lowest_means_ending(rows), alive(values))
+    highest = computed_once(_highest_means_beginning(rows), alive(values))
     falls = values[:, :-1] - values[:, 1:] + lowest[:, :-1] > highest[:, 1:]
     opens = ops.concatenate([ops.ones_like(values[:, :1], dtype="bool"), falls], axis=1)
     starts = starts_of(opens)
@@ -70,12 +69,12 @@ def starts_of(opens):
     return running(ops.maximum, ops.where(opens, places, 0), 0)
 
 
-def _lowest_means_ending(rows, alive):
+def _lowest_means_ending(rows):
     """Lowest mean of a stretch that ends at each entry, less the entry itself."""
     values = rows.values
     zero = ops.zeros_like(values)
     if rows.regularization == "l2":
-        earlier = _Neighbours(values, alive, left=math.inf)
+        earlier = _Neighbours(values, left=math.inf)
 
         def add(distance, total, lowest):
             total = total + (earlier.before(distance) - values)
@@ -84,8 +83,8 @@ def _lowest_means_ending(rows, alive):
         return _each_distance(rows, add, (zero, zero))[-1]
 
     # Sums in units of their first and largest term, means in units of the entry: no logarithms.
-    falls = [_Neighbours(_fall(x), alive) for x in (rows.numerators, rows.denominators)]
-    climbs = _Neighbours(_climb(values), alive, left=math.inf)
+    falls = [_Neighbours(_fall(x)) for x in (rows.numerators, rows.denominators)]
+    climbs = _Neighbours(_climb(values), left=math.inf)
 
     def add(distance, above, below, first, lowest):
         above = 1 + falls[0].before(distance) * above
@@ -96,12 +95,12 @@ def _lowest_means_ending(rows, alive):
     return ops.log(_each_distance(rows, add, (zero + 1,) * 4)[-1])
 
 
-def _highest_means_beginning(rows, alive):
+def _highest_means_beginning(rows):
     """Highest mean of a stretch that begins at each entry, less the entry itself."""
     values = rows.values
     zero = ops.zeros_like(values)
     if rows.regularization == "l2":
-        later = _Neighbours(values, alive, right=-math.inf)
+        later = _Neighbours(values, right=-math.inf)
 
         def add(distance, total, highest):
             total = total + (later.after(distance) - values)
@@ -109,7 +108,7 @@ def _highest_means_beginning(rows, alive):
 
         return _each_distance(rows, add, (zero, zero))[-1]
 
-    falls = [_Neighbours(_fall(x), alive) for x in (rows.numerators, rows.denominators)]
+    falls = [_Neighbours(_fall(x)) for x in (rows.numerators, rows.denominators)]
 
     def add(distance, above, top, below, bottom, highest):
         top = top * falls[0].after(distance - 1)
@@ -133,10 +132,10 @@ def _climb(x):
 class _Neighbours:
     """The entries at some distance from each entry of rows, and what stands for those outside."""
 
-    def __init__(self, rows, alive, left=0.0, right=0.0):
+    def __init__(self, rows, left=0.0, right=0.0):
         self.width = ops.shape(rows)[1]
         padded = [ops.full_like(rows, left), rows, ops.full_like(rows, right)]
-        self.padded = computed_once(ops.concatenate(padded, axis=1), alive)
+        self.padded = computed_once(ops.concatenate(padded, axis=1), alive(rows))
 
     def before(self, distance):
         return self.padded[:, self.width - distance : 2 * self.width - distance]
@@ -180,7 +179,8 @@ def _pool_by_merging(rows):
         levels, opens = _merge(*halves, rows.regularization)
         size *= 2
     levels, opens = (ops.reshape(x, (batch, width))[:, :length] for x in (levels, opens))
-    return levels, starts_of(opens)
+    levels = computed_once(levels, alive(rows.values))
+    return levels, starts_of(computed_once(opens, alive(rows.values)))
 
 
 def _merge(levels, opens, denominators, regularization):

@@ -23,22 +23,21 @@ def expected_ranks(rows, sigma, present, noise):
     The gradient is written down, so that no table of all pairs is kept for it. It is made of
     differentiable functions: second derivatives are exact too.
     """
-    scale = noises.scale(noise, sigma)
 
-    def total(rows, term):
-        """Sum of `term(margins, start, stop)` over all j, some columns at a time."""
-        return sum(
-            ops.sum(term(margins_between(rows, rows[:, start:stop], scale), start, stop), axis=2)
-            for start, stop in _tiles(rows)
-        )
-
-    def only_real(x, start, stop):
-        return x if present is None else ops.where(present[:, None, start:stop], x, 0.0)
+    def total(rows, scale, present, term):
+        """Sum of `term(margins, start, stop)` over all j that are real, some columns at a time."""
+        totals = []
+        for start, stop in _tiles(rows):
+            value = term(margins_between(rows, rows[:, start:stop], scale), start, stop)
+            if present is not None:
+                value = ops.where(present[:, None, start:stop], value, 0.0)
+            totals.append(ops.sum(value, axis=2))
+        return sum(totals)
 
     @custom_gradient
-    def ranks_of(rows):
+    def ranks_of(rows, scale, present=None):
         def above(margins, start, stop):
-            return only_real(noises.probability_above(noise, margins), start, stop)
+            return noises.probability_above(noise, margins)
 
         def pullback(upstream):
             if present is not None:
@@ -46,16 +45,16 @@ def expected_ranks(rows, sigma, present, noise):
 
             def pull(margins, start, stop):
                 difference = upstream[:, :, None] - upstream[:, None, start:stop]
-                slope = only_real(noises.density(noise, margins), start, stop)
-                return slope * difference
+                return noises.density(noise, margins) * difference
 
-            gradient = total(rows, pull) / scale
+            gradient = total(rows, scale, present, pull) / scale
             return (gradient if present is None else ops.where(present, gradient, 0.0),)
 
         # Each score counts itself as half below.
-        return total(rows, above) - 0.5, pullback
+        return total(rows, scale, present, above) - 0.5, pullback
 
-    return ranks_of(rows)
+    scale = noises.scale(noise, sigma)
+    return ranks_of(rows, scale) if present is None else ranks_of(rows, scale, present)
 
 
 def _tiles(rows):

@@ -90,7 +90,7 @@ def _sampled_ranks(values, sigma, present, draws, noise):
     """Mean hard rank of rows `(batch, n)` under `draws` `(samples, batch, n)`."""
 
     @custom_gradient
-    def mean_ranks(values):
+    def mean_ranks(values, sigma, draws, present=None):
         mask = None if present is None else ops.broadcast_to(present, ops.shape(draws))
         ranks = ops.cast(hard_rank(values + sigma * draws, mask=mask), values.dtype)
 
@@ -106,7 +106,8 @@ def _sampled_ranks(values, sigma, present, draws, noise):
 
         return ops.mean(ranks, axis=0), pullback
 
-    return mean_ranks(values)
+    tensors = (values, sigma, draws)
+    return mean_ranks(*tensors) if present is None else mean_ranks(*tensors, present)
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")

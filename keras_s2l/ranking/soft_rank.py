@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_s2l import _checks
-from keras_s2l._compiled import compiled, computed_once
+from keras_s2l._compiled import alive, compiled, computed_once
 from keras_s2l._gradients import custom_gradient
 from keras_s2l.ranking import isotonic, sorting
 from keras_s2l.ranking.blocks import block_sums
@@ -73,11 +73,11 @@ def soft_rank(scores, strength=1.0, regularization="l2", direction="ascending", 
     strength = ops.convert_to_tensor(strength, dtype=widened_dtype(scores))
 
     @custom_gradient
-    def ranks_of(scores):
+    def ranks_of(scores, strength, mask=None):
         ranks, *kept = _forward(scores, strength, mask, **settings)
         return ranks, lambda upstream: (_backward(upstream, strength, mask, *kept, **settings),)
 
-    return ranks_of(scores)
+    return ranks_of(scores, strength) if mask is None else ranks_of(scores, strength, mask)
 
 
 @compiled
@@ -128,7 +128,7 @@ def _count(values, present):
 
 def _pooled_ranks(values, present, count, strength, regularization):
     """Ranks of rows and, as the number of its block, the place where the block of each starts."""
-    ordered = sorting.descending(values)
+    ordered = computed_once(sorting.descending(values), alive(values))
     places = ops.arange(ops.shape(values)[1], dtype="int32")[None]
     hard = ops.cast(count - 1 - places, values.dtype)
     heights, targets = heights_and_targets(ordered, count, strength, regularization)
@@ -137,9 +137,9 @@ def _pooled_ranks(values, present, count, strength, regularization):
     next_start = ops.pad(starts[:, 1:], [(0, 0), (0, 1)], constant_values=1 << 30)
     alone = ops.logical_and(starts == places, next_start > places)
     ranks = ops.where(alone, hard, ranks)
-    alive = ops.any(values > -1e38)
-    starts, ranks = computed_once(starts, alive), computed_once(ranks, alive)
-    where_put = computed_once(sorting.count_above(ordered, values), alive)
+    fence = alive(values)
+    starts, ranks = computed_once(starts, fence), computed_once(ranks, fence)
+    where_put = computed_once(sorting.count_above(ordered, values), fence)
     return take_along_rows(ranks, where_put), take_along_rows(starts, where_put)
 
 

@@ -54,11 +54,11 @@ def soft_sort(scores, strength=1.0, regularization="l2", direction="ascending", 
     strength = ops.convert_to_tensor(strength, dtype=widened_dtype(scores))
 
     @custom_gradient
-    def sort(scores):
+    def sort(scores, strength, mask=None):
         result, *kept = _forward(scores, strength, mask, **settings)
         return result, lambda upstream: (_backward(upstream, *kept, **settings),)
 
-    return sort(scores)
+    return sort(scores, strength) if mask is None else sort(scores, strength, mask)
 
 
 @compiled

@@ -1,15 +1,14 @@
 """Sorting of values without their indices, and the search for where each of them went."""
 
-import keras
 from keras import ops
 
-from keras_s2l._compiled import on_cpu
+from keras_s2l._compiled import xla_on_cpu
 from keras_s2l.ranking.scans import take_along_rows
 
 
 def descending(rows):
     """Values of each row `(batch, n)`, the largest first. No NaN."""
-    if keras.backend.backend() == "torch" or not on_cpu() or rows.shape[1] is None:
+    if not xla_on_cpu() or rows.shape[1] is None:
         return ops.flip(ops.sort(rows, axis=1), axis=1)
     return _bitonic_network(rows)
 

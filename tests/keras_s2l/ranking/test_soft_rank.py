@@ -1,4 +1,4 @@
-"""Soft ranks against SciPy's isotonic regression, the permutahedron, and finite differences."""
+"""Soft ranks against SciPy, slow pooling, the permutahedron, closed forms, finite differences."""
 
 import functools
 import itertools
@@ -9,143 +9,247 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_s2l import SoftRank, soft_rank
+from keras_s2l import SoftRank, rank_strengths, soft_rank
 from tests import references
-from tests.keras_s2l.ranking.cases import HOSTILE_ROWS, gradient_of
+from tests.keras_s2l.ranking import cases
 from tests.layer_checks import MODES, check_layer, run
 
-
-# Eighths, whose differences and shifts by whole numbers are exact.
-@pytest.mark.parametrize("mode", MODES)
-def test_published_value(mode):
-    op = functools.partial(soft_rank, strength=2.0)
-    np.testing.assert_allclose(run(op, [[5.0, 1.0, 2.0]], mode), [[2.0, 0.25, 0.75]], atol=1e-6)
+each_regularization = pytest.mark.parametrize("regularization", ["l2", "kl"])
 
 
-@pytest.mark.parametrize("num_patches", [20, 100])
-@pytest.mark.parametrize("strength", [0.1, 1.0, 100.0])
-def test_matches_reference_in_float32(strength, num_patches):
-    scores = np.random.RandomState(0).randn(5, num_patches).astype("float32")
-    fast = soft_rank(scores, strength)
-    assert fast.dtype == tf.float32
-    truth = [references.soft_rank(row, strength) for row in scores]
-    np.testing.assert_allclose(fast, truth, atol=1e-4)
+@each_regularization
+@pytest.mark.parametrize("n", [1, 2, 9, 40, pytest.param(300, marks=pytest.mark.slow)])
+def test_hostile_rows_match_reference_at_every_strength(n, regularization):
+    scores = cases.hostile_rows(n)
+    for strength in cases.STRENGTHS:
+        with np.errstate(over="ignore"):
+            truth = [references.pooled_ranks(row, strength, regularization)[0] for row in scores]
+        ranks = soft_rank(scores, strength, regularization)
+        np.testing.assert_allclose(ranks, truth, atol=1e-5 * n, err_msg=f"strength {strength}")
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 40])
+def test_l2_ranks_match_scipy(n):
+    scores = cases.scores_of(n)
+    for strength in (1e-2, 0.3, 1.0, 10.0):
+        truth = [references.soft_rank(row, strength) for row in scores]
+        np.testing.assert_allclose(soft_rank(scores, strength), truth, atol=1e-9)
+
+
+@each_regularization
+@pytest.mark.parametrize("mode", ["graph", "xla"])
+def test_long_rows_match_reference_inside_a_function_where_the_batch_is_unknown(
+    regularization, mode
+):
+    scores = cases.scores_of(40)
+    for strength in (0.03, 1.0):
+        op = functools.partial(soft_rank, strength=strength, regularization=regularization)
+        truth = [references.pooled_ranks(row, strength, regularization)[0] for row in scores]
+        np.testing.assert_allclose(run(op, scores, mode), truth, atol=1e-9)
+
+
+def test_published_value():
+    ranks = soft_rank(np.array([[5.0, 1.0, 2.0]]), strength=2.0)
+    np.testing.assert_allclose(ranks, [[2.0, 0.25, 0.75]], atol=1e-12)
 
 
 @settings(deadline=None, max_examples=30, derandomize=True)
 @given(st.lists(st.integers(-30, 30), min_size=4, max_size=4), st.sampled_from([0.1, 1.0, 7.0]))
-def test_is_the_nearest_point_of_the_permutahedron(row, strength):
+def test_l2_ranks_are_the_nearest_point_of_the_permutahedron(row, strength):
     target = np.array(row) / 8 / strength
     ranks = soft_rank(np.array([row]) / 8, strength).numpy()[0]
     for vertex in itertools.permutations(range(4)):
         assert (target - ranks) @ (vertex - ranks) <= 1e-9 * (1 + np.abs(target).max())
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("dtype, half_a_step", [("float16", 2**-11), ("bfloat16", 2**-8)])
-def test_half_precision_is_computed_in_float32(dtype, half_a_step, mode):
-    op = functools.partial(soft_rank, strength=3.0)
-    half = tf.cast(np.random.RandomState(0).randn(5, 20) * 30, dtype)
-    ranks = run(op, half, mode)
-    assert ranks.dtype == dtype
-    truth = [references.soft_rank(row, 3.0) for row in tf.cast(half, "float64").numpy()]
-    np.testing.assert_allclose(tf.cast(ranks, "float64"), truth, rtol=half_a_step, atol=1e-4)
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(st.lists(st.integers(-30, 30), min_size=4, max_size=4), st.sampled_from([0.1, 1.0, 7.0]))
+def test_kl_ranks_have_the_least_relative_entropy_in_the_permutahedron(row, strength):
+    target = np.array(row) / 8 / strength
+    ranks = soft_rank(np.array([row]) / 8, strength, "kl").numpy()[0] + 1
+    slope = np.log(ranks) - target  # Of the relative entropy to exp(target): least where it rises
+    for vertex in itertools.permutations(range(1, 5)):  # towards every vertex.
+        assert slope @ (vertex - ranks) >= -1e-9 * (1 + np.abs(target).max())
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_has_a_gradient_of_its_dtype(dtype):
-    gradient = gradient_of(soft_rank, tf.constant([[0.0, 0.5, 1.0]], dtype), [[1.0, 0.0, 0.0]])
-    assert gradient.dtype == dtype
-    truth = [[2 / 3, -1 / 3, -1 / 3]]
-    np.testing.assert_allclose(tf.cast(gradient, "float32"), truth, rtol=2**-8)
-
-
-def test_a_row_with_a_nan_leaves_the_gradient_of_the_others_alone():
-    scores = np.random.RandomState(0).randn(3, 4)
-    upstream = np.random.RandomState(1).randn(3, 4)
-    truth = gradient_of(soft_rank, scores[[0, 2]], upstream[[0, 2]])
-    scores[1, 2] = np.nan
-    np.testing.assert_array_equal(
-        gradient_of(soft_rank, scores, upstream).numpy()[[0, 2]], truth.numpy()
-    )
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_equal_scores_share_their_rank(mode):
-    scores = [[1.0, 0.0, 1.0, 0.0], [3.0, 3.0, 3.0, 3.0], [np.inf, np.inf, 0.0, -np.inf]]
+@each_regularization
+def test_equal_scores_share_their_rank_at_any_strength(regularization):
+    scores = np.array([[1.0, 0.0, 1.0, 0.0], [3.0, 3.0, 3.0, 3.0], [np.inf, np.inf, 0.0, -np.inf]])
     truth = [[2.5, 0.5, 2.5, 0.5], [1.5, 1.5, 1.5, 1.5], [2.5, 2.5, 1.0, 0.0]]
-    op = functools.partial(soft_rank, strength=1e-2)
-    np.testing.assert_allclose(run(op, scores, mode), truth, atol=1e-6)
+    for strength in (1e-30, 1e-8, 1e-2):
+        ranks = soft_rank(scores, strength, regularization)
+        np.testing.assert_allclose(ranks, truth, atol=1e-12)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("strength", [1e-8, 1.0])
-def test_scores_far_apart_and_infinite_ones_are_ranked_hard(strength, mode):
-    scores = np.array(
-        [[np.inf, -7.0, -np.inf, 7.0], [1e30, -1e30, 2e30, 0.0], [4.1, 0.0, 12.3, 8.2]], "float32"
-    )
-    ranks = run(functools.partial(soft_rank, strength=strength), scores, mode)
-    np.testing.assert_allclose(ranks, [references.hard_rank(row) for row in scores], atol=1e-6)
+@each_regularization
+@pytest.mark.parametrize("n", [2, 9, 40])
+def test_negative_zero_ties_with_zero(n, regularization):
+    zeros = np.where(np.arange(n) % 2, -0.0, 0.0)
+    ranks = soft_rank(np.array([zeros] * 7), 1e-8, regularization)
+    np.testing.assert_allclose(ranks, np.full((7, n), (n - 1) / 2), atol=1e-9)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_large_offset_costs_no_precision(mode):
-    scores = np.random.RandomState(0).randint(-16, 16, (5, 9)) / 8
-    shifted = (scores + 1e6).astype("float32")
-    truth = [references.soft_rank(row, 1.0) for row in scores]
-    np.testing.assert_allclose(run(soft_rank, shifted, mode), truth, atol=1e-5)
+@each_regularization
+@pytest.mark.parametrize("n", [2, 9, 40])
+def test_gradient_is_the_closed_form_jacobian_at_every_strength(n, regularization):
+    scores, upstream = cases.scores_of(n), cases.scores_of(n, seed=1)
+    scores[-1] = np.round(scores[-1])  # Ties.
+    for strength in cases.STRENGTHS:
+        op = functools.partial(soft_rank, strength=strength, regularization=regularization)
+        gradient = cases.gradient_of(op, scores, upstream).numpy()
+        for row, slopes, given_slopes in zip(scores, gradient, upstream):
+            jacobian = references.soft_rank_jacobian(row, strength, regularization)
+            # At ties the blocks are those that the ranks have: the mean of theirs is subtracted.
+            np.testing.assert_allclose(
+                slopes * strength, jacobian @ given_slopes * strength, atol=1e-9 * n
+            )
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("num_patches", [2, 9])
-@pytest.mark.parametrize("strength", [1.0, 10.0])
-def test_gradient_matches_finite_differences(strength, num_patches, mode):
-    scores = tf.constant(np.random.RandomState(1).randn(3, num_patches))
-    op = functools.partial(soft_rank, strength=strength)
-    if mode != "eager":
-        op = tf.function(op, jit_compile=mode == "xla")
-    exact, numeric = tf.test.compute_gradient(op, [scores], delta=1e-6)
-    assert np.abs(numeric[0]).max() > 1e-3
-    np.testing.assert_allclose(exact[0], numeric[0], atol=1e-6)
+@each_regularization
+@pytest.mark.parametrize("n", [2, 9, 40])
+def test_gradient_matches_finite_differences(n, regularization):
+    scores, upstream = cases.scores_of(n), cases.scores_of(n, seed=1)
+    for strength in (0.3, 1.0, 10.0):
+        op = functools.partial(soft_rank, strength=strength, regularization=regularization)
+        exact = cases.gradient_of(op, scores, upstream)
+        assert np.abs(exact).max() > 1e-3
+        numeric = cases.finite_differences(op, scores, upstream)
+        np.testing.assert_allclose(exact, numeric, atol=1e-6)
+
+
+@each_regularization
+@pytest.mark.parametrize("n", [9, 40])
+@pytest.mark.parametrize("jit", [False, True])
+def test_gradient_inside_a_function_is_that_outside(jit, n, regularization):
+    scores, upstream = cases.scores_of(n), cases.scores_of(n, seed=1)
+    op = functools.partial(soft_rank, regularization=regularization)
+    inside = tf.function(functools.partial(cases.gradient_of, op), jit_compile=jit)
+    gradient = inside(tf.constant(scores), tf.constant(upstream))
+    truth = [
+        references.soft_rank_jacobian(row, 1.0, regularization) @ slopes
+        for row, slopes in zip(scores, upstream)
+    ]
+    np.testing.assert_allclose(gradient, truth, atol=1e-9)
 
 
 @pytest.mark.parametrize("margin, slope", [(0.5, 0.25), (-1.5, 0.25), (2.5, 0.0), (-9.0, 0.0)])
-def test_gradient_of_two_scores_in_closed_form(margin, slope):
+def test_l2_gradient_of_two_scores_in_closed_form(margin, slope):
     op = functools.partial(soft_rank, strength=2.0)
-    gradient = gradient_of(op, np.array([[margin, 0.0]]), [[1.0, 0.0]])
+    gradient = cases.gradient_of(op, np.array([[margin, 0.0]]), [[1.0, 0.0]])
     np.testing.assert_allclose(gradient, [[slope, -slope]], atol=1e-12)
 
 
-@pytest.mark.parametrize("strength", [1e-8, 1.0, 1e8])
-@pytest.mark.parametrize("row", HOSTILE_ROWS.values(), ids=HOSTILE_ROWS)
-def test_gradient_is_finite_and_sums_to_zero(row, strength):
-    upstream = np.array([[1.0, -2.0, 3.0, 0.5]])
-    op = functools.partial(soft_rank, strength=strength)
-    gradient = gradient_of(op, tf.constant([row]), upstream).numpy()
-    assert np.isfinite(gradient).all()
-    assert abs(gradient.sum()) <= 1e-6 * max(1.0, 1 / strength)
+@pytest.mark.parametrize("margin", [-0.5, 0.0, 0.5, 1.3])
+def test_kl_ranks_of_two_scores_in_closed_form(margin):
+    op = functools.partial(soft_rank, strength=2.0, regularization="kl")
+    above = 1 / (1 + np.exp(-margin / 2.0))  # One block while below log 2 times the strength.
+    scores = np.array([[margin, 0.0]])
+    np.testing.assert_allclose(op(scores), [[3 * above - 1, 2 - 3 * above]], atol=1e-12)
+    slope = 3 * above * (1 - above) / 2.0
+    gradient = cases.gradient_of(op, scores, [[1.0, 0.0]])
+    np.testing.assert_allclose(gradient, [[slope, -slope]], atol=1e-12)
+
+
+@each_regularization
+@pytest.mark.parametrize("n", [9, 40])
+def test_gradient_of_hostile_rows_is_finite_and_sums_to_zero(n, regularization):
+    scores = cases.hostile_rows(n)
+    upstream = cases.scores_of(n, batch=len(scores))
+    for strength in [1e-30, *cases.STRENGTHS, 1e30]:
+        op = functools.partial(soft_rank, strength=strength, regularization=regularization)
+        gradient = cases.gradient_of(op, scores, upstream).numpy()
+        assert np.isfinite(gradient).all(), strength
+        total = np.abs(gradient.astype("float64").sum(axis=1))
+        largest = 1e-6 * n / strength * (1 if regularization == "l2" else n)
+        assert (total <= largest).all(), strength
+
+
+@each_regularization
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ranks_are_hard_and_without_gradient_below_the_bound_that_is_told(dtype, regularization):
+    scores = cases.scores_of(9).astype(dtype)
+    upstream = cases.scores_of(9, seed=1)
+    bounds = rank_strengths(scores, regularization).hard.numpy()
+    for row, bound in enumerate(bounds):
+        for share in (0.01, 0.5, 0.999):
+            op = functools.partial(
+                soft_rank, strength=float(bound) * share, regularization=regularization
+            )
+            np.testing.assert_array_equal(op(scores)[row], references.hard_rank(scores[row]))
+            gradient = cases.gradient_of(op, scores, upstream)[row]
+            np.testing.assert_array_equal(gradient, np.zeros(9))
+
+
+@each_regularization
+def test_ranks_are_soft_above_the_bound_that_is_told(regularization):
+    scores = cases.scores_of(9)
+    for row, bound in enumerate(rank_strengths(scores, regularization).hard.numpy()):
+        ranks = soft_rank(scores, float(bound) * 1.001, regularization).numpy()[row]
+        assert np.abs(ranks - references.hard_rank(scores[row])).max() > 1e-4
+
+
+@each_regularization
+def test_all_scores_are_one_block_at_and_above_the_bound_that_is_told(regularization):
+    scores = cases.scores_of(9)
+    for row, bound in enumerate(rank_strengths(scores, regularization).pooled.numpy()):
+        for strength in (bound, 1.5 * bound, 100 * bound):
+            truth = 4 + (scores[row] - scores[row].mean()) / strength
+            if regularization == "kl":
+                shares = np.exp(scores[row] / strength)
+                truth = 45 * shares / shares.sum() - 1
+            ranks = soft_rank(scores, float(strength), regularization)[row]
+            np.testing.assert_allclose(ranks, truth, atol=1e-9)
+
+
+@each_regularization
+def test_layer_passes_the_shared_check(regularization, tmp_path):
+    scores = cases.scores_of(9).astype("float32")
+    layer = SoftRank(0.7, regularization, direction="descending", axis=1)
+    check_layer(layer, scores, tmp_path)
+    truth = soft_rank(scores, 0.7, regularization, direction="descending")
+    np.testing.assert_array_equal(layer(scores), truth)
+
+
+def test_layer_takes_a_mask_and_any_axis():
+    mask, scores = cases.mask_and_scores()
+    scores, mask = scores.astype("float32").T, mask.T
+    layer = SoftRank(0.7, axis=0)
+    np.testing.assert_array_equal(
+        layer(scores, mask=mask), soft_rank(scores, 0.7, axis=0, mask=mask)
+    )
 
 
 @pytest.mark.parametrize("strength", [0, -1.0, float("inf"), float("nan"), True, "1", None])
-@pytest.mark.parametrize(
-    "make", [SoftRank, functools.partial(soft_rank, np.zeros((1, 2)))], ids=["layer", "op"]
-)
-def test_a_bad_strength_is_refused(make, strength):
+def test_layer_refuses_a_bad_strength(strength):
     with pytest.raises(ValueError, match=r"`strength` must be a positive.*Received: strength="):
-        make(strength)
+        SoftRank(strength)
 
 
-def test_an_unknown_number_of_patches_is_refused():
-    compiled = tf.function(soft_rank, input_signature=[tf.TensorSpec([None, None])])
-    with pytest.raises(ValueError, match="with a known number of patches"):
-        compiled(np.zeros((1, 2), "float32"))
+@pytest.mark.parametrize("name", ["regularization", "direction"])
+def test_layer_refuses_what_the_op_refuses(name):
+    with pytest.raises(ValueError, match=f"`{name}` must be one of.*Received: {name}='up'"):
+        SoftRank(**{name: "up"})
 
 
-def test_layer_gives_the_published_value_and_keeps_its_strength():
-    layer = SoftRank.from_config(SoftRank(strength=2.0).get_config())
-    np.testing.assert_allclose(layer(np.array([[5.0, 1.0, 2.0]])), [[2.0, 0.25, 0.75]], atol=1e-6)
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [9, 40])
+def test_a_saved_model_is_reloaded_and_fine_tuned(n, tmp_path):
+    scores, upstream = cases.scores_of(n).astype("float32"), cases.scores_of(n, seed=1)
+    model = tf.Module()
+    model.scale = tf.Variable(2.0)
+    model.ranks = tf.function(
+        lambda x: SoftRank(0.7)(model.scale * x), input_signature=[tf.TensorSpec([None, n])]
+    )
 
+    def ranks_and_slopes(model):
+        with tf.GradientTape() as tape:
+            ranks = model.ranks(tf.constant(scores))
+            value = tf.reduce_sum(ranks * tf.cast(upstream, tf.float32))
+        return ranks, tape.gradient(value, model.scale)
 
-def test_layer_passes_the_shared_check(tmp_path):
-    scores = np.random.RandomState(0).randn(4, 6).astype("float32")
-    check_layer(SoftRank(strength=0.7), scores, tmp_path)
+    before = ranks_and_slopes(model)
+    tf.saved_model.save(model, str(tmp_path))
+    after = ranks_and_slopes(tf.saved_model.load(str(tmp_path)))
+    assert abs(before[1]) > 1e-3
+    np.testing.assert_allclose(after[0], before[0], atol=1e-6)
+    np.testing.assert_allclose(after[1], before[1], rtol=1e-5)
