@@ -233,7 +233,12 @@ def soft_sort(row, strength, regularization="l2", direction="ascending"):
 
 def perturbed_rank_gumbel(row, sigma):
     """Sum over pairs of the probability that the one is above the other, under Gumbel noise."""
-    return np.array([sum(special.expit((a - b) / sigma) for b in row) - 0.5 for a in row])
+
+    def above(i, j):
+        return 0.5 if row[i] == row[j] else special.expit((row[i] - row[j]) / sigma)
+
+    slots = range(len(row))
+    return np.array([sum(above(i, j) for j in slots if j != i) for i in slots])
 
 
 def ranknet_loss(order, row, sigma):

@@ -38,8 +38,8 @@ def heights_and_targets(ordered, count, strength, regularization):
     gaps = ops.where(places[:, :-1] == count - 1, widest, gaps)  # Real slots from absent ones.
     if n is not None and n > SHORT[regularization]:
         gaps = computed_once(gaps, alive(ordered))
-        gaps = ops.cast(_narrowed(_precise(gaps), _precise(targets)), ordered.dtype)
-        gaps = computed_once(gaps, alive(ordered))
+        high = ops.sum(gaps, axis=1) > (16 * n if regularization == "l2" else 64)
+        gaps = ops.cond(ops.any(high), lambda: _narrowed(gaps, targets), lambda: gaps)
     return computed_once(_height(gaps), alive(ordered)), targets
 
 
@@ -49,6 +49,8 @@ def _narrowed(gaps, targets):
     A block can cross a gap only from an entry before it to one behind that lies as high, where
     height is over the targets. The range of all heights shrinks to some 4 n.
     """
+    dtype = gaps.dtype
+    gaps, targets = _precise(gaps), _precise(targets)
     fence = alive(gaps)
     excess = computed_once(_height(gaps) - targets, fence)
     depth = excess - computed_once(running(ops.minimum, excess, np.inf), fence)
@@ -56,7 +58,7 @@ def _narrowed(gaps, targets):
     rounding = 8 * np.finfo(keras.backend.standardize_dtype(gaps.dtype)).eps
     margin = 1e-3 + rounding * ops.max(ops.abs(excess), axis=1, keepdims=True)
     steps = targets[:, :-1] - targets[:, 1:]
-    return ops.minimum(gaps, 2 * steps + depth[:, :-1] + rise[:, 1:] + margin)
+    return ops.cast(ops.minimum(gaps, 2 * steps + depth[:, :-1] + rise[:, 1:] + margin), dtype)
 
 
 def _height(gaps):

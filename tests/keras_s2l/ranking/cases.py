@@ -30,7 +30,7 @@ def hostile_rows(n):
 
 
 def mask_and_scores(absent=np.nan, seed=0):
-    """`(7, 9)` each: rows of `LENGTHS` real slots, in slots anywhere, and `absent` in the others."""
+    """`(7, 9)` each: rows of `LENGTHS` real slots, anywhere, and `absent` in the others."""
     random = np.random.RandomState(seed)
     mask = np.array([random.permutation(np.arange(9) < length) for length in LENGTHS])
     return mask, np.where(mask, random.randn(7, 9), absent)

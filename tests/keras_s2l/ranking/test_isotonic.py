@@ -47,9 +47,7 @@ def test_l2_rows_are_numerators_less_denominators(n):
 def test_kl_levels_and_starts_match_slow_pooling(spread, n):
     scores = -np.sort(-spread * cases.scores_of(n))
     targets = np.tile(np.log(np.arange(n, 0, -1.0)), (7, 1))
-    levels, starts = isotonic.pool(
-        isotonic.Rows(tf.constant(scores), tf.constant(targets), "kl")
-    )
+    levels, starts = isotonic.pool(isotonic.Rows(tf.constant(scores), tf.constant(targets), "kl"))
     for row, row_levels, row_starts in zip(scores, levels.numpy(), starts.numpy()):
         ranks, blocks = references.pooled_ranks(row, 1.0, "kl")
         np.testing.assert_allclose(row_levels, row - np.log(ranks + 1), atol=1e-9)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keras_s2l import SoftRank, rank_strengths, soft_rank
 from tests import references
 from tests.keras_s2l.ranking import cases
-from tests.layer_checks import MODES, check_layer, run
+from tests.layer_checks import check_layer, run
 
 each_regularization = pytest.mark.parametrize("regularization", ["l2", "kl"])
 

@@ -18,9 +18,7 @@ each_direction = pytest.mark.parametrize("direction", ["ascending", "descending"
 STRENGTHS = [1e-2, 0.1, 0.5, 3.0, 100.0]
 
 
-@pytest.mark.parametrize(
-    "strength, truth", [(1.0, [5 / 3, 8 / 3, 11 / 3]), (0.1, [1.0, 2.0, 5.0])]
-)
+@pytest.mark.parametrize("strength, truth", [(1.0, [5 / 3, 8 / 3, 11 / 3]), (0.1, [1.0, 2.0, 5.0])])
 def test_published_values(strength, truth):
     np.testing.assert_allclose(soft_sort(np.array([5.0, 1.0, 2.0]), strength), truth, atol=1e-12)
 
