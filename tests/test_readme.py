@@ -1,5 +1,6 @@
 """What the README says runs."""
 
+import ast
 import pathlib
 import re
 import subprocess
@@ -22,6 +23,21 @@ def test_the_first_example_runs_as_it_stands():
     names = {}
     exec(code, names)
     assert names["embeddings"].shape[0] == 64 and np.isfinite(names["embeddings"]).all()
+
+
+@pytest.mark.slow
+def test_the_page_on_ranking_runs_and_its_numbers_are_right():
+    page = (ROOT / "docs" / "ranking.md").read_text(encoding="utf-8")
+    names, checked = {}, 0
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+        for line in block.splitlines():
+            if shown := re.fullmatch(r"(\S.*?)\s+# (\[.*\]).*", line):
+                value = np.asarray(eval(shown[1], names))
+                np.testing.assert_allclose(value, ast.literal_eval(shown[2]), atol=0.01)
+                checked += 1
+    assert checked >= 7
+    assert np.isfinite(names["model"].predict(names["inputs"], verbose=0)).all()
 
 
 def test_every_make_target_exists():

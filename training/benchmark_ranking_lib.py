@@ -7,6 +7,9 @@ import statistics
 import time
 from typing import NamedTuple
 
+import numpy as np
+
+import keras_s2l
 from training import (
     pictures,
     ranking_calls,
@@ -36,7 +39,7 @@ def run(config, workdir, contenders=None, clock=time.perf_counter):
 
     Args:
         config: `BenchmarkRankingConfig`.
-        workdir: Folder for config.json, report.json, report.md and times.png.
+        workdir: Folder for config.json, report.json, report.md, times.png and strengths.png.
         contenders: List of `Contender`, instead of ours and the peers.
         clock: Gives seconds.
 
@@ -76,9 +79,27 @@ def run(config, workdir, contenders=None, clock=time.perf_counter):
     }
     records.write_text(workdir / "report.md", ranking_tables.page(report))
     pictures.save(pictures.ranking_times(times), workdir / "times.png")
+    pictures.save(_ranks_by_strength(), workdir / "strengths.png")
     # Last: it says that the run is finished.
     records.write_json(workdir / "report.json", report)
     return report
+
+
+def _ranks_by_strength():
+    """Picture of what the strength does to the ranks of five scores."""
+    scores = [0.0, 0.3, 1.0, 2.0, 4.0]
+    row = np.array([scores])
+    strengths = np.geomspace(0.02, 20, 200)
+    ops = {
+        "soft_rank l2": keras_s2l.soft_rank,
+        "soft_rank kl": lambda row, strength: keras_s2l.soft_rank(row, strength, "kl"),
+        "perturbed_rank": keras_s2l.perturbed_rank,
+    }
+    ranks = {name: [op(row, x)[0] for x in strengths] for name, op in ops.items()}
+    bounds = {
+        f"soft_rank {name}": np.ravel(keras_s2l.rank_strengths(row, name)) for name in ("l2", "kl")
+    }
+    return pictures.soft_ranks(scores, strengths, ranks, bounds)
 
 
 def summary(report):

@@ -109,6 +109,30 @@ def ranking_times(times):
     return figure
 
 
+def soft_ranks(scores, strengths, ranks, bounds):
+    """Soft ranks of some scores against the strength.
+
+    Args:
+        scores: List of n numbers.
+        strengths: Array of m strengths.
+        ranks: Dictionary from the name of an op to its ranks `(m, n)`.
+        bounds: Dictionary from names of these ops to the strengths between which ranks are soft.
+    """
+    figure = matplotlib.figure.Figure((4 * len(ranks), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(ranks), sharex=True, sharey=True, squeeze=False).flat
+    for axis, (name, values) in zip(panels, ranks.items()):
+        for score, line in zip(scores, np.transpose(values)):
+            axis.plot(strengths, line, label=f"{score:g}")
+        for bound in bounds.get(name, ()):
+            axis.axvline(bound, color="grey", linestyle=":")
+        axis.set(title=name, xscale="log")
+        axis.grid(alpha=0.3)
+    figure.supxlabel("strength, or sigma")
+    figure.supylabel("rank")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right center", title="score")
+    return figure
+
+
 NEITHER = (None, None)  # Has neither regularization nor regime: the same in all panels.
 
 

@@ -46,7 +46,7 @@ def test_matches_reference_in_float64_where_the_batch_is_unknown(op, reference, 
 
 
 @with_reference
-@pytest.mark.parametrize("n", [1, 2, 40])
+@pytest.mark.parametrize("n", [1, 2, pytest.param(40, marks=pytest.mark.slow)])
 def test_matches_reference_whatever_the_length(op, reference, n):
     scores = cases.scores_of(n)
     for softness in (1e-3, 0.3, 10.0):
@@ -96,9 +96,7 @@ def test_descending_ranks_are_those_of_the_negated_scores(op):
 
 
 @each_soft_op
-@pytest.mark.parametrize(
-    "shape, axis", [((9,), 0), ((9,), -1), ((9, 7), 0), ((7, 9, 1), -2), ((7, 9, 1), 1)]
-)
+@pytest.mark.parametrize("shape, axis", [((9,), -1), ((9, 7), 0), ((7, 9, 1), -2)])
 def test_any_axis_may_be_ranked_along(op, shape, axis):
     scores = np.random.RandomState(0).randn(*shape)
     upstream = np.random.RandomState(1).randn(*shape)
