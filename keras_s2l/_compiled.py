@@ -48,7 +48,8 @@ def computed_once(x, alive):
     """
     if not xla_on_cpu():
         return x
-    return keras.ops.cond(alive, lambda: x, lambda: keras.ops.zeros_like(x))
+    # Not zeros: `tf.vectorized_map` needs both branches to depend on `x`.
+    return keras.ops.cond(alive, lambda: x, lambda: keras.ops.flip(x, axis=1))
 
 
 def alive(rows):

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_s2l import _checks
+from keras_s2l._gradients import custom_gradient
 from keras_s2l._orders import order_and_mask
 from keras_s2l.ranking import noises, pairs
 from keras_s2l.ranking.hard_rank import hard_rank
@@ -86,11 +87,21 @@ class FenchelYoungRankLoss(keras.losses.Loss):
 
     def _closed_form(self, order, present, scores):
         scale = noises.scale(self.noise, self.sigma)
-        # Infinite margins would give inf * 0.
-        margins = ops.clip(pairs.margins_between(scores, scores, scale), -1e18, 1e18)
-        after = ops.logical_and(order[:, :, None] > order[:, None, :], present[:, None, :])
-        hinges = ops.where(after, noises.hinge(self.noise, margins), 0.0)
-        return scale * ops.sum(hinges, axis=(1, 2))
+
+        @custom_gradient
+        def value(scores, order, present):
+            # Infinite margins would give inf * 0.
+            margins = ops.clip(pairs.margins_between(scores, scores, scale), -1e37, 1e37)
+            after = ops.logical_and(order[:, :, None] > order[:, None, :], present[:, None, :])
+            hinges = ops.where(after, noises.hinge(self.noise, margins), 0.0)
+
+            def pullback(upstream):
+                ranks = pairs.expected_ranks(scores, self.sigma, present, self.noise)
+                return (upstream[:, None] * ops.where(present, ranks - order, 0.0),)
+
+            return scale * ops.sum(hinges, axis=(1, 2)), pullback
+
+        return value(scores, order, present)
 
     def _sampled(self, order, present, scores):
         shape = (self.num_samples, *ops.shape(scores))

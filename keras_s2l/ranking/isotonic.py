@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_s2l._compiled import alive, computed_once
-from keras_s2l.ranking.scans import running, take_along_rows
+from keras_s2l.ranking.scans import extended, running, take_along_rows
 
 LONGEST_PIECE = 32  # Longest row for the min-max formula, whose work grows with the square.
 PIECE = 16  # Into which longer ones are cut.
@@ -22,10 +22,12 @@ class Rows:
     """Rows `(batch, n)` to be made non-increasing, and the mean that pooled entries take.
 
     With "l2" it is the arithmetic mean of `numerators - denominators`. With "kl" it is
-    `log Σ exp(numerators) - log Σ exp(denominators)`, and both are in descending order.
+    `log Σ exp(numerators) - log Σ exp(denominators)`, and both are in descending order; the
+    denominators lie within 0 and `log_range`.
     """
 
-    def __init__(self, numerators, denominators, regularization):
+    def __init__(self, numerators, denominators, regularization, log_range=math.inf):
+        self.log_range = log_range
         self.numerators, self.denominators = numerators, denominators
         self.regularization = regularization
         self.values = numerators - denominators
@@ -78,7 +80,7 @@ def _lowest_means_ending(rows):
 
         def add(distance, total, lowest):
             total = total + (earlier.before(distance) - values)
-            return total, ops.minimum(lowest, total * (1 / (distance + 1)))
+            return total, ops.minimum(lowest, total * _share(distance, values))
 
         return _each_distance(rows, add, (zero, zero))[-1]
 
@@ -104,7 +106,7 @@ def _highest_means_beginning(rows):
 
         def add(distance, total, highest):
             total = total + (later.after(distance) - values)
-            return total, ops.maximum(highest, total * (1 / (distance + 1)))
+            return total, ops.maximum(highest, total * _share(distance, values))
 
         return _each_distance(rows, add, (zero, zero))[-1]
 
@@ -127,6 +129,15 @@ def _fall(x):
 def _climb(x):
     """`exp(x[i] - x[i + 1])`, bounded so that no product of them is undefined."""
     return ops.pad(ops.exp(ops.clip(x[:, :-1] - x[:, 1:], -80.0, 80.0)), [(0, 0), (0, 1)])
+
+
+def _share(distance, values):
+    """Of each entry in the mean of a stretch from one entry to another."""
+    return (
+        1 / (distance + 1)
+        if isinstance(distance, int)
+        else 1 / ops.cast(distance + 1, values.dtype)
+    )
 
 
 class _Neighbours:
@@ -152,7 +163,7 @@ def _each_distance(rows, step, state):
         return state
 
     def body(distance, *state):
-        return distance + 1, *step(ops.cast(distance, rows.values.dtype), *state)
+        return distance + 1, *step(distance, *state)
 
     length = ops.shape(rows.values)[1]
     return ops.while_loop(lambda distance, *_: distance < length, body, (1, *state))[1:]
@@ -164,7 +175,7 @@ def _pool_by_merging(rows):
 
     def padded(x, value):
         x = ops.broadcast_to(x, (batch, length))
-        return ops.pad(x, [(0, 0), (0, width - length)], constant_values=value)
+        return extended(x, 0, width - length, value)
 
     # What is filled up lies below everything, and is never pooled with it.
     numerators = padded(rows.numerators, -0.1 * np.finfo("float32").max)
@@ -176,14 +187,14 @@ def _pool_by_merging(rows):
     while size < width:
         shape = (batch, width // (2 * size), 2 * size)
         halves = [ops.reshape(x, shape) for x in (levels, opens, denominators)]
-        levels, opens = _merge(*halves, rows.regularization)
+        levels, opens = _merge(*halves, rows.regularization, rows.log_range)
         size *= 2
     levels, opens = (ops.reshape(x, (batch, width))[:, :length] for x in (levels, opens))
     levels = computed_once(levels, alive(rows.values))
     return levels, starts_of(computed_once(opens, alive(rows.values)))
 
 
-def _merge(levels, opens, denominators, regularization):
+def _merge(levels, opens, denominators, regularization, log_range):
     """Pools across the middle of pairs of solutions `(batch, pairs, 2 * size)`.
 
     The pooled stretch takes the mean of all that lies below it on the left and above it on the
@@ -191,26 +202,30 @@ def _merge(levels, opens, denominators, regularization):
     bracket. Four steps are usual.
     """
     size = levels.shape[-1] // 2
-    is_left = ops.arange(2 * size) < size
-    low, high = levels[..., size - 1 : size], levels[..., size : size + 1]
+    left, right = levels[..., :size], levels[..., size:]
+    log_weights = denominators[..., :size], denominators[..., size:]
+    low, high = left[..., -1:], right[..., :1]
     precision = 4 * np.finfo(keras.backend.standardize_dtype(levels.dtype)).eps
     precision = precision * ops.maximum(ops.abs(low), ops.abs(high))
 
-    def pooled(level):
-        return ops.where(is_left, levels < level, levels > level)
+    def total(on_the_left, on_the_right):
+        return ops.sum(on_the_left + on_the_right, axis=-1, keepdims=True)
 
     def distance_to_mean(level):
-        inside = pooled(level)
-        excess = levels - level
+        excess = ops.minimum(left - level, 0.0), ops.maximum(right - level, 0.0)
+        pooled = left < level, right > level
         if regularization == "l2":
-            count = _sum(ops.cast(inside, levels.dtype))
-            return _sum(ops.where(inside, excess, 0.0)) / ops.maximum(count, 1.0)
-        weights = ops.where(inside, denominators, -math.inf)
-        largest = ops.max(weights, axis=-1, keepdims=True)
-        weights = ops.exp(weights - ops.where(largest > -math.inf, largest, 0.0))
-        excess = weights * ops.where(inside, ops.expm1(ops.minimum(excess, 60.0)), 0.0)
-        total = _sum(weights)
-        return ops.log1p(_sum(excess) / ops.where(total > 0, total, 1.0))
+            count = total(*(ops.cast(x, levels.dtype) for x in pooled))
+            return total(*excess) / ops.maximum(count, 1.0)
+        weights = [ops.where(x, weight, -math.inf) for x, weight in zip(pooled, log_weights)]
+        if log_range > 60:  # In units of the largest: no exponential overflows.
+            largest = ops.max(ops.maximum(*weights), axis=-1, keepdims=True)
+            largest = ops.where(largest > -math.inf, largest, 0.0)
+            weights = [weight - largest for weight in weights]
+        weights = [ops.exp(weight) for weight in weights]
+        excess = [weight * ops.expm1(ops.minimum(x, 60.0)) for x, weight in zip(excess, weights)]
+        weight = total(*weights)
+        return ops.log1p(total(*excess) / ops.where(weight > 0, weight, 1.0))
 
     def unsettled(step, level, move, low, high):
         return ops.logical_and(step < 100, ops.any(ops.abs(move) > precision))
@@ -227,16 +242,10 @@ def _merge(levels, opens, denominators, regularization):
     level = ops.where(low < high, low + 0.5 * (high - low), low)
     far = ops.full_like(level, math.inf)
     _, level, *_ = ops.while_loop(unsettled, improve, (0, level, far, low, high))
-    inside = pooled(level)
-    # The first of them opens the block; whoever follows on the right has joined it.
-    joined = ops.logical_and(inside[..., 1:], ops.logical_or(inside[..., :-1], ~is_left[1:]))
+    # The first one pooled opens the block; whoever follows has joined it.
+    joined = left < level
+    joined = ops.logical_and(joined[..., 1:], joined[..., :-1])
     joined = ops.pad(joined, [(0, 0), (0, 0), (1, 0)], constant_values=False)
-    return ops.where(inside, level, levels), ops.logical_and(opens, ~joined)
-
-
-def _sum(x):
-    """Sum over the last axis, whose size is a power of two: XLA adds whole vectors, then."""
-    while x.shape[-1] > 1:
-        half = x.shape[-1] // 2
-        x = x[..., :half] + x[..., half:]
-    return x
+    joined = ops.concatenate([joined, right > level], axis=-1)
+    levels = ops.concatenate([ops.maximum(left, level), ops.minimum(right, level)], axis=-1)
+    return levels, ops.logical_and(opens, ops.logical_not(joined))

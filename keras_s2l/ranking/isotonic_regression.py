@@ -40,7 +40,7 @@ def isotonic_regression(values, axis=-1, increasing=True):
 
     @custom_gradient
     def regression(values):
-        levels, blocks = _forward(values, axis=axis, increasing=bool(increasing))
+        levels, blocks = _forward(ops.stop_gradient(values), axis=axis, increasing=bool(increasing))
         return levels, lambda upstream: (_backward(upstream, blocks, axis=axis),)
 
     return regression(values)

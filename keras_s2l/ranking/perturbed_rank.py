@@ -147,6 +147,7 @@ class PerturbedRank(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.sigma = _checks.positive_float("sigma", sigma, SOFTER)
         self.noise = _checks.one_of("noise", noise, noises.NOISES)
         self.num_samples = num_samples

@@ -20,16 +20,14 @@ def running(combine, rows, neutral):
         return _running_maximum_of_unknown_length(rows, neutral)
     if n > 2 * PIECE:  # Along pieces first, then over their ends: n steps, not n log n.
         pieces = math.ceil(n / PIECE)
-        padding = [(0, 0), (0, pieces * PIECE - n)]
-        rows = ops.reshape(ops.pad(rows, padding, constant_values=neutral), (-1, PIECE))
+        rows = ops.reshape(extended(rows, 0, pieces * PIECE - n, neutral), (-1, PIECE))
         rows = ops.reshape(running(combine, rows, neutral), (batch, pieces, PIECE))
         until = running(combine, rows[:, :-1, -1], neutral)
-        until = ops.pad(until, [(0, 0), (1, 0)], constant_values=neutral)
+        until = extended(until, 1, 0, neutral)
         return ops.reshape(combine(rows, until[:, :, None]), (batch, pieces * PIECE))[:, :n]
     distance = 1
     while distance < n:
-        padding = [(0, 0), (distance, 0)]
-        rows = combine(rows, ops.pad(rows[:, :-distance], padding, constant_values=neutral))
+        rows = combine(rows, extended(rows[:, :-distance], distance, 0, neutral))
         distance *= 2
     return rows
 
@@ -44,6 +42,19 @@ def _running_maximum_of_unknown_length(rows, neutral):
 def running_from_the_end(combine, rows, neutral):
     """`combine(rows[:, i], …, rows[:, n - 1])` at each i."""
     return ops.flip(running(combine, ops.flip(rows, axis=1), neutral), axis=1)
+
+
+def extended(rows, before, after, value):
+    """Rows with so many times `value` before and after them.
+
+    Not `ops.pad`: inside `tf.vectorized_map` that fills up with zeros.
+    """
+
+    def filling(width):
+        return ops.full((ops.shape(rows)[0], width), value, dtype=rows.dtype)
+
+    parts = [filling(before)] * (before > 0) + [rows] + [filling(after)] * (after > 0)
+    return ops.concatenate(parts, axis=1) if len(parts) > 1 else rows
 
 
 def take_along_rows(values, places):

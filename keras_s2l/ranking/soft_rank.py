@@ -18,10 +18,11 @@ from keras_s2l.ranking.rows import (
     to_rows,
     widened_dtype,
 )
-from keras_s2l.ranking.scans import take_along_rows
+from keras_s2l.ranking.scans import extended, take_along_rows
 
 REGULARIZATIONS = ("l2", "kl")
 SOFTER = "try 1.0, lower it for harder ranks"
+LOG_RANGE = 50.0  # No row has e^50 scores.
 HARDEST = 1e-30  # Ranks are hard at any strength as low as this; less would be 0 in float32.
 
 
@@ -74,7 +75,8 @@ def soft_rank(scores, strength=1.0, regularization="l2", direction="ascending", 
 
     @custom_gradient
     def ranks_of(scores, strength, mask=None):
-        ranks, *kept = _forward(scores, strength, mask, **settings)
+        # TensorFlow would compile the derivative of the forward computation too.
+        ranks, *kept = _forward(ops.stop_gradient(scores), strength, mask, **settings)
         return ranks, lambda upstream: (_backward(upstream, strength, mask, *kept, **settings),)
 
     return ranks_of(scores, strength) if mask is None else ranks_of(scores, strength, mask)
@@ -86,10 +88,11 @@ def _forward(scores, strength, mask, *, regularization, direction, axis):
     values, present, undefined = scores_to_rows(scores, mask, direction, axis)
     count = _count(values, present)
     if regularization == "l2":
-        centre, far = _centre_and_farthest(values, present, count)
+        centre, deviation = _centre_and_deviation(values, present, count)
         # Scores as near to their mean as this are one block, whatever their order: no sum of the
         # k highest deviations can then exceed k (n - k) / 2. There is nothing to sort.
-        one_block = ops.all(far <= 0.2499 * strength * ops.cast(count, far.dtype))
+        near = deviation <= 0.2499 * strength * ops.cast(count, values.dtype)
+        one_block = ops.all(near)
         ranks, blocks = ops.cond(
             one_block,
             lambda: _linear_ranks(values, present, centre, count, strength),
@@ -114,6 +117,8 @@ def _backward(upstream, strength, mask, ranks, blocks, *, regularization, direct
         weights = ranks + 1
         total, weight = block_sums(blocks, weights * rows, weights)
         gradient = weights * (rows - total / weight) / strength
+        # Alone in its block: no rounding error may be divided by a small strength.
+        gradient = ops.where(weight == weights, 0.0, gradient)
     if mask is not None:
         gradient = ops.where(to_rows(mask, axis), gradient, 0.0)
     gradient = -gradient if direction == "descending" else gradient
@@ -132,9 +137,9 @@ def _pooled_ranks(values, present, count, strength, regularization):
     places = ops.arange(ops.shape(values)[1], dtype="int32")[None]
     hard = ops.cast(count - 1 - places, values.dtype)
     heights, targets = heights_and_targets(ordered, count, strength, regularization)
-    levels, starts = isotonic.pool(isotonic.Rows(heights, targets, regularization))
+    levels, starts = isotonic.pool(isotonic.Rows(heights, targets, regularization, LOG_RANGE))
     ranks = heights - levels if regularization == "l2" else ops.exp(heights - levels) - 1
-    next_start = ops.pad(starts[:, 1:], [(0, 0), (0, 1)], constant_values=1 << 30)
+    next_start = extended(starts[:, 1:], 0, 1, 1 << 30)
     alone = ops.logical_and(starts == places, next_start > places)
     ranks = ops.where(alone, hard, ranks)
     fence = alive(values)
@@ -143,21 +148,19 @@ def _pooled_ranks(values, present, count, strength, regularization):
     return take_along_rows(ranks, where_put), take_along_rows(starts, where_put)
 
 
-def _centre_and_farthest(values, present, count):
-    """Mean of the real slots of each row, and how far from it the farthest of them lies."""
+def _centre_and_deviation(values, present, count):
+    """Mean of the real slots of each row, and how far from it each of them lies."""
     count = ops.cast(ops.maximum(count, 1), values.dtype)
     real = values if present is None else ops.where(present, values, 0.0)
     centre = ops.sum(real, axis=1, keepdims=True) / count
     deviation = ops.abs(real - centre)
-    if present is not None:
-        deviation = ops.where(present, deviation, 0.0)
-    return centre, ops.max(deviation, axis=1, keepdims=True, initial=0.0)
+    return centre, deviation if present is None else ops.where(present, deviation, 0.0)
 
 
 def _linear_ranks(values, present, centre, count, strength):
     """Ranks where all scores of a row are one block."""
     middle = ops.cast(count - 1, values.dtype) / 2
-    blocks = ops.zeros_like(values, dtype="int32")
+    blocks = ops.cast(ops.isnan(values), "int32")  # All 0, for each row of a `vectorized_map`.
     if present is not None:
         blocks = ops.where(present, 0, ops.shape(values)[1] - 1)  # A block of their own.
         values = ops.where(present, values, centre)
@@ -191,6 +194,7 @@ class SoftRank(keras.layers.Layer):
 
     def __init__(self, strength=1.0, regularization="l2", direction="ascending", axis=-1, **kwargs):
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.strength = _checks.positive_float("strength", strength, SOFTER)
         self.regularization = _checks.one_of("regularization", regularization, REGULARIZATIONS)
         self.direction = _checks.one_of("direction", direction, DIRECTIONS)

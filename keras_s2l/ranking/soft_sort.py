@@ -19,7 +19,8 @@ def soft_sort(scores, strength=1.0, regularization="l2", direction="ascending", 
 
     With "l2" the result is the point of the permutahedron of the scores (the convex hull of all
     their orders) nearest to `(1, …, n) / strength`; with "kl" its logarithmic counterpart. As
-    `strength` goes to 0 it is the sorted row, as it grows all of it goes to the mean.
+    `strength` goes to 0 it is the sorted row; as it grows all of it goes to the mean, which for
+    "kl" is `log(mean(exp(scores)))`, or `-log(mean(exp(-scores)))` if ascending.
 
     Args:
         scores: Floating tensor of rank 1 or more, finite. float16 and bfloat16 are computed in
@@ -55,7 +56,7 @@ def soft_sort(scores, strength=1.0, regularization="l2", direction="ascending", 
 
     @custom_gradient
     def sort(scores, strength, mask=None):
-        result, *kept = _forward(scores, strength, mask, **settings)
+        result, *kept = _forward(ops.stop_gradient(scores), strength, mask, **settings)
         return result, lambda upstream: (_backward(upstream, *kept, **settings),)
 
     return sort(scores, strength) if mask is None else sort(scores, strength, mask)

@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_s2l._compiled import xla_on_cpu
-from keras_s2l.ranking.scans import take_along_rows
+from keras_s2l.ranking.scans import extended, take_along_rows
 
 
 def descending(rows):
@@ -20,8 +20,8 @@ def _bitonic_network(rows):
     """
     n = rows.shape[1]
     width = 1 << (n - 1).bit_length()
+    rows = extended(rows, 0, width - n, float("-inf"))
     x = ops.transpose(rows)  # Neighbours in memory are then in different rows: whole vectors.
-    x = ops.pad(x, [(0, width - n), (0, 0)], constant_values=float("-inf"))
     batch = ops.shape(x)[1]
     size = 2
     while size <= width:
@@ -45,13 +45,15 @@ def count_above(ordered, rows):
     That is where the entry stands in `ordered`; equal ones are all sent to the first of them.
     """
     n = ordered.shape[1]
+    if n is None:
+        return ops.sum(ops.cast(ordered[:, None, :] > rows[:, :, None], "int32"), axis=2)
     if n <= 32:
         count = ops.zeros_like(rows, dtype="int32")
         for place in range(n):
             count = count + ops.cast(ordered[:, place : place + 1] > rows, "int32")
         return count
     width = 1 << n.bit_length()  # More than n: the search may stop behind the last entry.
-    padded = ops.pad(ordered, [(0, 0), (0, width - n)], constant_values=float("-inf"))
+    padded = extended(ordered, 0, width - n, float("-inf"))
     count = ops.zeros_like(rows, dtype="int32")
     step = width // 2
     while step:

@@ -19,8 +19,8 @@ Example:
 def rank_strengths(scores, regularization="l2", axis=-1, mask=None):
     """The strengths between which soft ranks of these scores are soft.
 
-    At or below `hard` the soft ranks are exactly the hard ones, and their gradient is zero. At or
-    above `pooled` all scores of a row are one block: "l2" ranks are then
+    Below `hard` the soft ranks are exactly the hard ones, and their gradient is zero. Above
+    `pooled` all scores of a row are one block: "l2" ranks are then
     `(n - 1) / 2 + (score - mean) / strength`, the order no longer matters, and they go to the
     constant `(n - 1) / 2`. A useful strength lies between the two.
 

@@ -374,3 +374,13 @@ def test_a_model_learns_with_it_also_from_a_short_last_batch(loss, jit):
     losses = model.fit(inputs, order, batch_size=8, epochs=6, verbose=0).history["loss"]
     assert np.isfinite(losses).all()
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("noise", ["normal", "gumbel"])
+def test_fenchel_young_gradient_points_the_right_way_however_wrong_the_scores_are(noise):
+    order, _ = _examples()
+    loss = FenchelYoungRankLoss(noise=noise, reduction="sum")
+    for scale in (1e3, 1e6, 1e12, 1e30):
+        scores = (-scale * order).astype("float32")
+        truth = 5 - 2.0 * order  # The reversed ranks less the order.
+        np.testing.assert_allclose(_gradient(loss, order, scores), truth, atol=1e-5)

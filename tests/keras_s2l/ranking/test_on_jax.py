@@ -29,15 +29,16 @@ ops = {
 }
 results = {}
 for name, op in ops.items():
-    results[name] = jax.jit(op)(scores)
-    mapped = jax.jit(jax.vmap(op))(scores)
-    np.testing.assert_allclose(mapped, results[name], atol=1e-5)
-    slope = lambda x: jax.vjp(op, x)[1](upstream)[0]
-    results[name + " slope"] = jax.jit(slope)(scores)
-    row_slope = lambda x, u: jax.vjp(op, x)[1](u)[0]
-    mapped = jax.jit(jax.vmap(row_slope))(scores, upstream)
-    np.testing.assert_allclose(mapped, results[name + " slope"], atol=1e-5)
-    np.testing.assert_allclose(op(scores), results[name], atol=1e-5)
+    def ranks_and_slopes(scores, upstream, op=op):
+        ranks, pullback = jax.vjp(op, scores)
+        return ranks, pullback(upstream)[0]
+    mapped = jax.jit(jax.vmap(ranks_and_slopes))(scores, upstream)
+    results[name], results[name + " slope"] = mapped
+    if scores.shape[1] < 10:
+        whole = jax.jit(ranks_and_slopes)(scores, upstream)
+        np.testing.assert_allclose(whole[0], mapped[0], atol=1e-5)
+        np.testing.assert_allclose(whole[1], mapped[1], atol=1e-5)
+        np.testing.assert_allclose(op(scores), mapped[0], atol=1e-5)
 np.savez(sys.argv[2], **results)
 """
 

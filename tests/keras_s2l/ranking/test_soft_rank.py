@@ -28,6 +28,16 @@ def test_hostile_rows_match_reference_at_every_strength(n, regularization):
         np.testing.assert_allclose(ranks, truth, atol=1e-5 * n, err_msg=f"strength {strength}")
 
 
+@each_regularization
+def test_each_hostile_row_alone_matches_reference(regularization):
+    extremes = np.array([-np.inf, *range(7), np.inf], "float32")  # Their mean is not defined.
+    for row in (*cases.hostile_rows(9), extremes, -extremes):
+        for strength in (1e-2, 1.0, 1e8):
+            truth = references.pooled_ranks(row, strength, regularization)[0]
+            ranks = soft_rank(row[None], strength, regularization)
+            np.testing.assert_allclose(ranks, [truth], atol=1e-4)
+
+
 @pytest.mark.parametrize("n", [1, 2, 9, 40])
 def test_l2_ranks_match_scipy(n):
     scores = cases.scores_of(n)
