@@ -149,10 +149,15 @@ class _Neighbours:
         self.padded = computed_once(ops.concatenate(padded, axis=1), alive(rows))
 
     def before(self, distance):
-        return self.padded[:, self.width - distance : 2 * self.width - distance]
+        return self._from(self.width - distance)
 
     def after(self, distance):
-        return self.padded[:, self.width + distance : 2 * self.width + distance]
+        return self._from(self.width + distance)
+
+    def _from(self, start):
+        if isinstance(start, int):
+            return self.padded[:, start : start + self.width]
+        return ops.slice(self.padded, (0, start), (ops.shape(self.padded)[0], self.width))
 
 
 def _each_distance(rows, step, state):

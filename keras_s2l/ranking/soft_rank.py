@@ -88,14 +88,14 @@ def _forward(scores, strength, mask, *, regularization, direction, axis):
     values, present, undefined = scores_to_rows(scores, mask, direction, axis)
     count = _count(values, present)
     if regularization == "l2":
-        centre, deviation = _centre_and_deviation(values, present, count)
+        deviation = _deviation(values, present, count)
         # Scores as near to their mean as this are one block, whatever their order: no sum of the
         # k highest deviations can then exceed k (n - k) / 2. There is nothing to sort.
-        near = deviation <= 0.2499 * strength * ops.cast(count, values.dtype)
+        near = ops.abs(deviation) <= 0.2499 * strength * ops.cast(count, values.dtype)
         one_block = ops.all(near)
         ranks, blocks = ops.cond(
             one_block,
-            lambda: _linear_ranks(values, present, centre, count, strength),
+            lambda: _linear_ranks(deviation, present, count, strength),
             lambda: _pooled_ranks(values, present, count, strength, regularization),
         )
     else:
@@ -148,23 +148,22 @@ def _pooled_ranks(values, present, count, strength, regularization):
     return take_along_rows(ranks, where_put), take_along_rows(starts, where_put)
 
 
-def _centre_and_deviation(values, present, count):
-    """Mean of the real slots of each row, and how far from it each of them lies."""
-    count = ops.cast(ops.maximum(count, 1), values.dtype)
-    real = values if present is None else ops.where(present, values, 0.0)
-    centre = ops.sum(real, axis=1, keepdims=True) / count
-    deviation = ops.abs(real - centre)
-    return centre, deviation if present is None else ops.where(present, deviation, 0.0)
-
-
-def _linear_ranks(values, present, centre, count, strength):
-    """Ranks where all scores of a row are one block."""
-    middle = ops.cast(count - 1, values.dtype) / 2
-    blocks = ops.cast(ops.isnan(values), "int32")  # All 0, for each row of a `vectorized_map`.
+def _deviation(values, present, count):
+    """Of each real slot from the mean of its row; 0 for absent ones."""
+    offset = values - ops.max(values, axis=1, keepdims=True, initial=-float("inf"))
     if present is not None:
-        blocks = ops.where(present, 0, ops.shape(values)[1] - 1)  # A block of their own.
-        values = ops.where(present, values, centre)
-    return middle + (values - centre) / strength, blocks
+        offset = ops.where(present, offset, 0.0)
+    count = ops.cast(ops.maximum(count, 1), values.dtype)
+    deviation = offset - ops.sum(offset, axis=1, keepdims=True) / count
+    return deviation if present is None else ops.where(present, deviation, 0.0)
+
+
+def _linear_ranks(deviation, present, count, strength):
+    """Ranks where all scores of a row are one block."""
+    blocks = ops.cast(ops.isnan(deviation), "int32")  # 0, in each row of a `vectorized_map`.
+    if present is not None:
+        blocks = ops.where(present, blocks, ops.shape(deviation)[1] - 1)  # A block of their own.
+    return ops.cast(count - 1, deviation.dtype) / 2 + deviation / strength, blocks
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
