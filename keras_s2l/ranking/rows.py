@@ -60,6 +60,12 @@ def ranks_from_rows(ranks, present, undefined, scores, axis):
     return from_rows(ops.cast(ranks, scores.dtype), scores, axis)
 
 
+def count_real(values, present):
+    """How many slots of each row are real: int32 `(batch, 1)`."""
+    real = ops.ones_like(values, dtype="int32") if present is None else ops.cast(present, "int32")
+    return ops.sum(real, axis=1, keepdims=True)
+
+
 def widened(scores):
     """`scores` in float32, or as they are in float64: half precision moves ranks by up to 0.5."""
     return ops.cast(scores, widened_dtype(scores))

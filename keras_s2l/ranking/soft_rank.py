@@ -12,6 +12,7 @@ from keras_s2l.ranking.heights import heights_and_targets
 from keras_s2l.ranking.rows import (
     DIRECTIONS,
     checked,
+    count_real,
     from_rows,
     ranks_from_rows,
     scores_to_rows,
@@ -86,7 +87,7 @@ def soft_rank(scores, strength=1.0, regularization="l2", direction="ascending", 
 def _forward(scores, strength, mask, *, regularization, direction, axis):
     """Ranks, and the rows of ranks and of block numbers that the gradient needs."""
     values, present, undefined = scores_to_rows(scores, mask, direction, axis)
-    count = _count(values, present)
+    count = count_real(values, present)
     if regularization == "l2":
         deviation = _deviation(values, present, count)
         # Scores as near to their mean as this are one block, whatever their order: no sum of the
@@ -123,12 +124,6 @@ def _backward(upstream, strength, mask, ranks, blocks, *, regularization, direct
         gradient = ops.where(to_rows(mask, axis), gradient, 0.0)
     gradient = -gradient if direction == "descending" else gradient
     return ops.cast(from_rows(gradient, upstream, axis), dtype)
-
-
-def _count(values, present):
-    """How many slots of each row are real: int32 `(batch, 1)`."""
-    real = ops.ones_like(values, dtype="int32") if present is None else ops.cast(present, "int32")
-    return ops.sum(real, axis=1, keepdims=True)
 
 
 def _pooled_ranks(values, present, count, strength, regularization):

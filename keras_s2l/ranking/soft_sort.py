@@ -7,7 +7,14 @@ from keras_s2l._compiled import compiled
 from keras_s2l._gradients import custom_gradient
 from keras_s2l.ranking import isotonic
 from keras_s2l.ranking.blocks import block_sums
-from keras_s2l.ranking.rows import checked, from_rows, scores_to_rows, to_rows, widened_dtype
+from keras_s2l.ranking.rows import (
+    checked,
+    count_real,
+    from_rows,
+    scores_to_rows,
+    to_rows,
+    widened_dtype,
+)
 from keras_s2l.ranking.scans import take_along_rows
 from keras_s2l.ranking.soft_rank import REGULARIZATIONS
 
@@ -74,7 +81,7 @@ def _forward(scores, strength, mask, *, regularization, direction, axis):
     slots = ops.arange(ops.shape(values)[1], dtype="int32")[None]
     real = ops.ones_like(ordered, dtype="bool")
     if present is not None:
-        real = slots < ops.sum(ops.cast(present, "int32"), axis=1, keepdims=True)
+        real = slots < count_real(values, present)
         # Absent slots go down so steeply that they are pooled with nothing.
         lowest = ops.min(ops.where(real, ordered, float("inf")), axis=1, keepdims=True)
         ordered = ops.where(real, ordered, ops.where(ops.isinf(lowest), 0.0, lowest))

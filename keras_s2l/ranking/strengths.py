@@ -5,7 +5,7 @@ import collections
 from keras import ops
 
 from keras_s2l import _checks
-from keras_s2l.ranking.rows import checked, scores_to_rows
+from keras_s2l.ranking.rows import checked, count_real, scores_to_rows
 from keras_s2l.ranking.soft_rank import REGULARIZATIONS
 
 RankStrengths = collections.namedtuple("RankStrengths", ["hard", "pooled"])
@@ -50,8 +50,7 @@ def rank_strengths(scores, regularization="l2", axis=-1, mask=None):
     upper, lower = ordered[:, :-1], ordered[:, 1:]
     gaps = ops.where(upper == lower, ops.zeros_like(upper), upper - lower)
     places = ops.arange(ops.shape(values)[1] - 1, dtype="int32")[None]
-    real = values == values if present is None else present
-    below = ops.sum(ops.cast(real, "int32"), axis=1, keepdims=True) - 1 - places
+    below = count_real(values, present) - 1 - places
     steps = ops.ones_like(gaps)
     if regularization == "kl":
         below = ops.cast(below, gaps.dtype)
