@@ -17,7 +17,22 @@ def compiled(function):
     if backend == "tensorflow":
         import tensorflow as tf  # Not a dependency of the other backends.
 
-        return functools.wraps(function)(tf.function(function, jit_compile=True, autograph=False))
+        @functools.cache
+        def program(signature, **constants):
+            # One for each shape and set of constants: `tf.function` would read the constants at
+            # every call, most of what an eager call costs, and take what it had made for an
+            # unknown length also for known ones, for which there are better ways.
+            def core(*tensors):
+                return function(*tensors, **constants)
+
+            return tf.function(core, jit_compile=True, autograph=False)
+
+        @functools.wraps(function)
+        def run(*tensors, **constants):
+            signature = tuple((tuple(x.shape), x.dtype) for x in tensors)
+            return program(signature, **constants)(*tensors)
+
+        return run
     if backend == "jax":
         import jax
 

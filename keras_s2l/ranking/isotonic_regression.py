@@ -3,8 +3,7 @@
 from keras import ops
 
 from keras_s2l import _checks
-from keras_s2l._compiled import compiled
-from keras_s2l._gradients import custom_gradient
+from keras_s2l._gradients import differentiable
 from keras_s2l.ranking import isotonic
 from keras_s2l.ranking.blocks import block_sums
 from keras_s2l.ranking.rows import from_rows, to_rows, widened
@@ -38,15 +37,9 @@ def isotonic_regression(values, axis=-1, increasing=True):
     axis = _checks.axis_of("values", values, axis)
     _checks.one_of("increasing", increasing, (True, False))
 
-    @custom_gradient
-    def regression(values):
-        levels, blocks = _forward(ops.stop_gradient(values), axis=axis, increasing=bool(increasing))
-        return levels, lambda upstream: (_backward(upstream, blocks, axis=axis),)
-
-    return regression(values)
+    return _regression(values, axis=axis, increasing=bool(increasing))
 
 
-@compiled
 def _forward(values, *, axis, increasing):
     rows = to_rows(widened(values), axis)
     undefined = ops.any(ops.isnan(rows), axis=1, keepdims=True)
@@ -56,8 +49,11 @@ def _forward(values, *, axis, increasing):
     return from_rows(ops.cast(levels, values.dtype), values, axis), starts
 
 
-@compiled
-def _backward(upstream, blocks, *, axis):
+def _backward(upstream, blocks, *, axis, increasing):
+    # Falling or rising, the mean of a block is the mean of its entries.
     rows = to_rows(widened(upstream), axis)
     total, size = block_sums(blocks, rows, ops.ones_like(rows))
     return from_rows(ops.cast(total / size, upstream.dtype), upstream, axis)
+
+
+_regression = differentiable(_forward, _backward)

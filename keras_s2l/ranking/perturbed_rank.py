@@ -71,7 +71,8 @@ def perturbed_rank(
     # A tensor, not a constant: one compilation serves all scales.
     sigma = ops.convert_to_tensor(sigma, dtype=widened_dtype(scores))
     if num_samples is None:
-        return _closed_form(scores, sigma, mask, noise=noise, direction=direction, axis=axis)
+        masks = () if mask is None else (mask,)
+        return _closed_form(scores, sigma, *masks, noise=noise, direction=direction, axis=axis)
     _checks.positive_int("num_samples", num_samples, "1 suffices to train, 100 to estimate ranks")
     values, present, undefined = scores_to_rows(scores, mask, direction, axis)
     draws = noises.draw(noise, (num_samples, *ops.shape(values)), values.dtype, seed)
@@ -80,7 +81,7 @@ def perturbed_rank(
 
 
 @compiled
-def _closed_form(scores, sigma, mask, *, noise, direction, axis):
+def _closed_form(scores, sigma, mask=None, *, noise, direction, axis):
     values, present, undefined = scores_to_rows(scores, mask, direction, axis)
     ranks = pairs.expected_ranks(values, sigma, present, noise)
     return ranks_from_rows(ranks, present, undefined, scores, axis)

@@ -4,27 +4,23 @@ import keras
 from keras import ops
 
 from keras_s2l import _checks
-from keras_s2l._compiled import alive, compiled, computed_once
-from keras_s2l._gradients import custom_gradient
+from keras_s2l._compiled import alive, computed_once
+from keras_s2l._gradients import differentiable
 from keras_s2l.ranking import isotonic, sorting
 from keras_s2l.ranking.blocks import block_sums
 from keras_s2l.ranking.heights import heights_and_targets
+from keras_s2l.ranking.projections import REGULARIZATIONS, SOFTER, project
 from keras_s2l.ranking.rows import (
     DIRECTIONS,
-    checked,
     count_real,
     from_rows,
     ranks_from_rows,
     scores_to_rows,
     to_rows,
-    widened_dtype,
 )
 from keras_s2l.ranking.scans import extended, take_along_rows
 
-REGULARIZATIONS = ("l2", "kl")
-SOFTER = "try 1.0, lower it for harder ranks"
 LOG_RANGE = 50.0  # No row has e^50 scores.
-HARDEST = 1e-30  # Ranks are hard at any strength as low as this; less would be 0 in float32.
 
 
 def soft_rank(scores, strength=1.0, regularization="l2", direction="ascending", axis=-1, mask=None):
@@ -65,27 +61,11 @@ def soft_rank(scores, strength=1.0, regularization="l2", direction="ascending", 
     Reference: Blondel et al., Fast Differentiable Sorting and Ranking, 2020, equation 6,
     https://arxiv.org/abs/2002.08871
     """
-    strength = max(_checks.positive_float("strength", strength, SOFTER), HARDEST)
-    settings = {
-        "regularization": _checks.one_of("regularization", regularization, REGULARIZATIONS),
-        "direction": direction,
-    }
-    scores, mask, settings["axis"] = checked(scores, direction, axis, mask)
-    # A tensor, not a constant: one compilation serves all strengths.
-    strength = ops.convert_to_tensor(strength, dtype=widened_dtype(scores))
-
-    @custom_gradient
-    def ranks_of(scores, strength, mask=None):
-        # TensorFlow would compile the derivative of the forward computation too.
-        ranks, *kept = _forward(ops.stop_gradient(scores), strength, mask, **settings)
-        return ranks, lambda upstream: (_backward(upstream, strength, mask, *kept, **settings),)
-
-    return ranks_of(scores, strength) if mask is None else ranks_of(scores, strength, mask)
+    return project(_soft_ranks, scores, strength, regularization, direction, axis, mask)
 
 
-@compiled
-def _forward(scores, strength, mask, *, regularization, direction, axis):
-    """Ranks, and the rows of ranks and of block numbers that the gradient needs."""
+def _forward(scores, strength, mask=None, *, regularization, direction, axis):
+    """Ranks, and what the gradient needs, as rows: ranks and the number of the block of each."""
     values, present, undefined = scores_to_rows(scores, mask, direction, axis)
     count = count_real(values, present)
     if regularization == "l2":
@@ -101,10 +81,9 @@ def _forward(scores, strength, mask, *, regularization, direction, axis):
         )
     else:
         ranks, blocks = _pooled_ranks(values, present, count, strength, regularization)
-    return ranks_from_rows(ranks, present, undefined, scores, axis), ranks, blocks
+    return ranks_from_rows(ranks, present, undefined, scores, axis), strength, mask, ranks, blocks
 
 
-@compiled
 def _backward(upstream, strength, mask, ranks, blocks, *, regularization, direction, axis):
     dtype = upstream.dtype
     rows = ops.cast(to_rows(upstream, axis), ranks.dtype)
@@ -124,6 +103,9 @@ def _backward(upstream, strength, mask, ranks, blocks, *, regularization, direct
         gradient = ops.where(to_rows(mask, axis), gradient, 0.0)
     gradient = -gradient if direction == "descending" else gradient
     return ops.cast(from_rows(gradient, upstream, axis), dtype)
+
+
+_soft_ranks = differentiable(_forward, _backward)
 
 
 def _pooled_ranks(values, present, count, strength, regularization):

@@ -2,23 +2,17 @@
 
 from keras import ops
 
-from keras_s2l import _checks
-from keras_s2l._compiled import compiled
-from keras_s2l._gradients import custom_gradient
+from keras_s2l._gradients import differentiable
 from keras_s2l.ranking import isotonic
 from keras_s2l.ranking.blocks import block_sums
+from keras_s2l.ranking.projections import project
 from keras_s2l.ranking.rows import (
-    checked,
     count_real,
     from_rows,
     scores_to_rows,
     to_rows,
-    widened_dtype,
 )
 from keras_s2l.ranking.scans import take_along_rows
-from keras_s2l.ranking.soft_rank import REGULARIZATIONS
-
-SOFTER = "try 1.0, lower it for a harder sort"
 
 
 def soft_sort(scores, strength=1.0, regularization="l2", direction="ascending", axis=-1, mask=None):
@@ -53,24 +47,10 @@ def soft_sort(scores, strength=1.0, regularization="l2", direction="ascending", 
     Reference: Blondel et al., Fast Differentiable Sorting and Ranking, 2020, equation 5,
     https://arxiv.org/abs/2002.08871
     """
-    strength = _checks.positive_float("strength", strength, SOFTER)
-    settings = {
-        "regularization": _checks.one_of("regularization", regularization, REGULARIZATIONS),
-        "direction": direction,
-    }
-    scores, mask, settings["axis"] = checked(scores, direction, axis, mask)
-    strength = ops.convert_to_tensor(strength, dtype=widened_dtype(scores))
-
-    @custom_gradient
-    def sort(scores, strength, mask=None):
-        result, *kept = _forward(ops.stop_gradient(scores), strength, mask, **settings)
-        return result, lambda upstream: (_backward(upstream, *kept, **settings),)
-
-    return sort(scores, strength) if mask is None else sort(scores, strength, mask)
+    return project(_sorted, scores, strength, regularization, direction, axis, mask)
 
 
-@compiled
-def _forward(scores, strength, mask, *, regularization, direction, axis):
+def _forward(scores, strength, mask=None, *, regularization, direction, axis):
     """Sorted rows, and what the gradient needs: where each score went, its block, its weight."""
     # Rows are sorted from the highest; ascending is that of the negated scores, negated.
     flipped = "descending" if direction == "ascending" else "ascending"
@@ -104,10 +84,12 @@ def _forward(scores, strength, mask, *, regularization, direction, axis):
     return result, places, starts, weights, real
 
 
-@compiled
 def _backward(upstream, places, starts, weights, real, *, regularization, direction, axis):
     # Each entry of a block depends on the scores in it by their weights: 1 / size, or softmax.
     rows = ops.where(real, ops.cast(to_rows(upstream, axis), weights.dtype), 0.0)
     (total,) = block_sums(starts, rows)
     gradient = take_along_rows(ops.where(real, weights * total, 0.0), places)
     return from_rows(ops.cast(gradient, upstream.dtype), upstream, axis)
+
+
+_sorted = differentiable(_forward, _backward)

@@ -5,8 +5,8 @@ import collections
 from keras import ops
 
 from keras_s2l import _checks
+from keras_s2l.ranking.projections import REGULARIZATIONS
 from keras_s2l.ranking.rows import checked, count_real, scores_to_rows
-from keras_s2l.ranking.soft_rank import REGULARIZATIONS
 
 RankStrengths = collections.namedtuple("RankStrengths", ["hard", "pooled"])
 RankStrengths.__doc__ = """What `rank_strengths` returns.
