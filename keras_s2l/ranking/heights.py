@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_s2l._compiled import alive, computed_once
+from keras_s2l.ranking import columns
 from keras_s2l.ranking.scans import running, running_from_the_end
 
 SHORT = {"l2": 32, "kl": 16}  # Rows up to this are precise with the first, coarse bound.
@@ -40,7 +41,7 @@ def heights_and_targets(ordered, count, strength, regularization):
         gaps = computed_once(gaps, alive(ordered))
         high = ops.sum(gaps, axis=1) > (16 * n if regularization == "l2" else 64)
         gaps = ops.cond(ops.any(high), lambda: _narrowed(gaps, targets), lambda: gaps)
-    return computed_once(_height(gaps), alive(ordered)), targets
+    return _height(gaps), targets
 
 
 def _narrowed(gaps, targets):
@@ -62,8 +63,11 @@ def _narrowed(gaps, targets):
 
 
 def _height(gaps):
-    falling = ops.flip(ops.pad(gaps, [(0, 0), (0, 1)]), axis=1)
-    return ops.flip(ops.cumsum(falling, axis=1), axis=1)
+    gaps = ops.pad(gaps, [(0, 0), (0, 1)])
+    if columns.few(gaps.shape[1]):
+        return ops.transpose(columns.running_from_the_end(ops.add, ops.transpose(gaps)))
+    height = ops.flip(ops.cumsum(ops.flip(gaps, axis=1), axis=1), axis=1)
+    return computed_once(height, alive(gaps))
 
 
 def _precise(x):

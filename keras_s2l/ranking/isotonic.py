@@ -12,7 +12,8 @@ import numpy as np
 from keras import ops
 
 from keras_s2l._compiled import alive, computed_once
-from keras_s2l.ranking.scans import extended, running, take_along_rows
+from keras_s2l.ranking.minmax import pool_short
+from keras_s2l.ranking.scans import extended, starts_of
 
 LONGEST_PIECE = 32  # Longest row for the min-max formula, whose work grows with the square.
 PIECE = 16  # Into which longer ones are cut.
@@ -42,136 +43,14 @@ def pool(rows):
 
     Returns:
         Levels `(batch, n)`, one for each block, and `starts`, int32 `(batch, n)`: the place of the
-        first entry of the block of each entry. The starts tell the blocks apart, for two
-        neighbours may happen to have equal levels.
+        first entry of the block of each entry. Neighbours at one level are one block.
 
     Reference: Robertson, Wright, Dykstra, Order Restricted Statistical Inference, 1988, section
     1.4 (min-max formula); Blondel et al., 2020, section 5 (the two means). The merging is ours.
     """
     if rows.length is not None and rows.length > LONGEST_PIECE:
         return _pool_by_merging(rows)
-    return _pool_piece(rows)
-
-
-def _pool_piece(rows):
-    # An entry opens a block where the lowest mean that ends before it lies above the highest mean
-    # that begins with it; that highest mean is then the level of the block.
-    values = rows.values
-    lowest = computed_once(_lowest_means_ending(rows), alive(values))
-    highest = computed_once(_highest_means_beginning(rows), alive(values))
-    falls = values[:, :-1] - values[:, 1:] + lowest[:, :-1] > highest[:, 1:]
-    opens = ops.concatenate([ops.ones_like(values[:, :1], dtype="bool"), falls], axis=1)
-    starts = starts_of(opens)
-    return take_along_rows(values + highest, starts), starts
-
-
-def starts_of(opens):
-    """The place at which the block of each entry starts, where `opens` tells who opens one."""
-    places = ops.arange(ops.shape(opens)[1], dtype="int32")[None]
-    return running(ops.maximum, ops.where(opens, places, 0), 0)
-
-
-def _lowest_means_ending(rows):
-    """Lowest mean of a stretch that ends at each entry, less the entry itself."""
-    values = rows.values
-    zero = ops.zeros_like(values)
-    if rows.regularization == "l2":
-        earlier = _Neighbours(values, left=math.inf)
-
-        def add(distance, total, lowest):
-            total = total + (earlier.before(distance) - values)
-            return total, ops.minimum(lowest, total * _share(distance, values))
-
-        return _each_distance(rows, add, (zero, zero))[-1]
-
-    # Sums in units of their first and largest term, means in units of the entry: no logarithms.
-    falls = [_Neighbours(_fall(x)) for x in (rows.numerators, rows.denominators)]
-    climbs = _Neighbours(_climb(values), left=math.inf)
-
-    def add(distance, above, below, first, lowest):
-        above = 1 + falls[0].before(distance) * above
-        below = 1 + falls[1].before(distance) * below
-        first = first * climbs.before(distance)
-        return above, below, first, ops.minimum(lowest, first * above / below)
-
-    return ops.log(_each_distance(rows, add, (zero + 1,) * 4)[-1])
-
-
-def _highest_means_beginning(rows):
-    """Highest mean of a stretch that begins at each entry, less the entry itself."""
-    values = rows.values
-    zero = ops.zeros_like(values)
-    if rows.regularization == "l2":
-        later = _Neighbours(values, right=-math.inf)
-
-        def add(distance, total, highest):
-            total = total + (later.after(distance) - values)
-            return total, ops.maximum(highest, total * _share(distance, values))
-
-        return _each_distance(rows, add, (zero, zero))[-1]
-
-    falls = [_Neighbours(_fall(x)) for x in (rows.numerators, rows.denominators)]
-
-    def add(distance, above, top, below, bottom, highest):
-        top = top * falls[0].after(distance - 1)
-        bottom = bottom * falls[1].after(distance - 1)
-        above, below = above + top, below + bottom
-        return above, top, below, bottom, ops.maximum(highest, above / below)
-
-    return ops.log(_each_distance(rows, add, (zero + 1,) * 5)[-1])
-
-
-def _fall(x):
-    """`exp(x[i + 1] - x[i])` of descending rows."""
-    return ops.pad(ops.exp(x[:, 1:] - x[:, :-1]), [(0, 0), (0, 1)])
-
-
-def _climb(x):
-    """`exp(x[i] - x[i + 1])`, bounded so that no product of them is undefined."""
-    return ops.pad(ops.exp(ops.clip(x[:, :-1] - x[:, 1:], -80.0, 80.0)), [(0, 0), (0, 1)])
-
-
-def _share(distance, values):
-    """Of each entry in the mean of a stretch from one entry to another."""
-    return (
-        1 / (distance + 1)
-        if isinstance(distance, int)
-        else 1 / ops.cast(distance + 1, values.dtype)
-    )
-
-
-class _Neighbours:
-    """The entries at some distance from each entry of rows, and what stands for those outside."""
-
-    def __init__(self, rows, left=0.0, right=0.0):
-        self.width = ops.shape(rows)[1]
-        padded = [ops.full_like(rows, left), rows, ops.full_like(rows, right)]
-        self.padded = computed_once(ops.concatenate(padded, axis=1), alive(rows))
-
-    def before(self, distance):
-        return self._from(self.width - distance)
-
-    def after(self, distance):
-        return self._from(self.width + distance)
-
-    def _from(self, start):
-        if isinstance(start, int):
-            return self.padded[:, start : start + self.width]
-        return ops.slice(self.padded, (0, start), (ops.shape(self.padded)[0], self.width))
-
-
-def _each_distance(rows, step, state):
-    """`state = step(distance, *state)` for each distance between two entries of a row."""
-    if rows.length is not None:
-        for distance in range(1, rows.length):
-            state = step(distance, *state)
-        return state
-
-    def body(distance, *state):
-        return distance + 1, *step(distance, *state)
-
-    length = ops.shape(rows.values)[1]
-    return ops.while_loop(lambda distance, *_: distance < length, body, (1, *state))[1:]
+    return pool_short(rows)
 
 
 def _pool_by_merging(rows):
@@ -186,7 +65,7 @@ def _pool_by_merging(rows):
     numerators = padded(rows.numerators, -0.1 * np.finfo("float32").max)
     denominators = padded(rows.denominators, 0.0)
     pieces = [ops.reshape(x, (-1, PIECE)) for x in (numerators, denominators)]
-    levels, starts = _pool_piece(Rows(*pieces, rows.regularization))
+    levels, starts = pool_short(Rows(*pieces, rows.regularization))
     opens = starts == ops.arange(PIECE, dtype="int32")
     size = PIECE
     while size < width:

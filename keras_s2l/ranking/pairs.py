@@ -61,5 +61,5 @@ def _tiles(rows):
     n = rows.shape[1]
     if n is None:
         return [(0, None)]
-    width = max(1, min(n, TILE // (n * (rows.shape[0] or 64))))
-    return [(start, min(start + width, n)) for start in range(0, n, width)]
+    width = max(1, min(n, TILE // max(n * (rows.shape[0] or 64), 1)))
+    return [(start, min(start + width, n)) for start in range(0, max(n, 1), width)]

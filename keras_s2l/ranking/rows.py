@@ -62,8 +62,9 @@ def ranks_from_rows(ranks, present, undefined, scores, axis):
 
 def count_real(values, present):
     """How many slots of each row are real: int32 `(batch, 1)`."""
-    real = ops.ones_like(values, dtype="int32") if present is None else ops.cast(present, "int32")
-    return ops.sum(real, axis=1, keepdims=True)
+    if present is None:
+        return ops.full((ops.shape(values)[0], 1), ops.shape(values)[1], dtype="int32")
+    return ops.sum(ops.cast(present, "int32"), axis=1, keepdims=True)
 
 
 def widened(scores):

@@ -44,6 +44,12 @@ def running_from_the_end(combine, rows, neutral):
     return ops.flip(running(combine, ops.flip(rows, axis=1), neutral), axis=1)
 
 
+def starts_of(opens):
+    """The place at which the block of each entry starts, where `opens` tells who opens one."""
+    places = ops.arange(ops.shape(opens)[1], dtype="int32")[None]
+    return running(ops.maximum, ops.where(opens, places, 0), 0)
+
+
 def extended(rows, before, after, value):
     """Rows with so many times `value` before and after them.
 

@@ -127,9 +127,11 @@ def _pooled_ranks(values, present, count, strength, regularization):
 
 def _deviation(values, present, count):
     """Of each real slot from the mean of its row; 0 for absent ones."""
-    offset = values - ops.max(values, axis=1, keepdims=True, initial=-float("inf"))
-    if present is not None:
-        offset = ops.where(present, offset, 0.0)
+    if present is None:
+        offset = values - values[:, :1]  # An infinite one leaves NaN, which is near to nothing.
+    else:
+        highest = ops.max(values, axis=1, keepdims=True, initial=-float("inf"))
+        offset = ops.where(present, values - highest, 0.0)
     count = ops.cast(ops.maximum(count, 1), values.dtype)
     deviation = offset - ops.sum(offset, axis=1, keepdims=True) / count
     return deviation if present is None else ops.where(present, deviation, 0.0)

@@ -4,7 +4,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import textwrap
 
 import h5py
 import keras
@@ -14,6 +13,7 @@ import tensorflow as tf
 
 import keras_s2l
 from keras_s2l import ShuffleToLearn, note_backbone
+from tests.replicas import run_on_two_replicas
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -306,21 +306,12 @@ def test_fit_runs_on_jax_where_tensorflow_cannot_be_imported():
 
 @pytest.mark.slow
 def test_replicas_of_a_strategy_train_together():
-    code = """
-        import keras, keras_s2l, numpy as np, tensorflow as tf
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        two = [tf.config.LogicalDeviceConfiguration()] * 2
-        tf.config.set_logical_device_configuration(cpu, two)
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    run_on_two_replicas("""
         x = np.random.default_rng(0).random((16, 8, 16, 1)).astype("float32")
         with strategy.scope():
             backbone = keras_s2l.note_backbone((4, 6))
             model = keras_s2l.ShuffleToLearn(backbone, num_patches=4, axis="frequency", seed=1)
             model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
         losses = model.fit(x, epochs=2, batch_size=8, verbose=0).history["loss"]
-        assert strategy.num_replicas_in_sync == 2 and np.isfinite(losses).all()
-    """
-    output = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=ROOT
-    )
-    assert output.returncode == 0, output.stderr
+        assert np.isfinite(losses).all()
+    """)

@@ -2,9 +2,6 @@
 
 import collections
 import itertools
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pytest
@@ -16,6 +13,7 @@ from scipy import stats
 from keras_s2l import PatchShuffle, shuffle_patches, unshuffle_patches
 from tests import references
 from tests.layer_checks import check_layer
+from tests.replicas import run_on_two_replicas
 
 
 def _patches(*shape):
@@ -115,16 +113,7 @@ def test_sorting_the_patches_by_rank_restores_the_input():
 
 @pytest.mark.slow
 def test_replicas_draw_different_orders():
-    program = """
-        import numpy as np
-        import tensorflow as tf
-
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        two = [tf.config.LogicalDeviceConfiguration()] * 2
-        tf.config.set_logical_device_configuration(cpu, two)
-        import keras_s2l
-
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    run_on_two_replicas("""
         with strategy.scope():
             layer = keras_s2l.PatchShuffle(seed=0)
         draw = tf.function(lambda: strategy.run(lambda: layer(tf.zeros((20, 10)))[1]))
@@ -133,8 +122,7 @@ def test_replicas_draw_different_orders():
             orders += [order.numpy() for order in strategy.experimental_local_results(draw())]
         assert len(orders) == 4
         assert len({tuple(row) for order in orders for row in order}) == 80
-    """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=120)
+    """)
 
 
 def test_passes_the_shared_check(tmp_path):

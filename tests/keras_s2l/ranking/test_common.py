@@ -230,9 +230,14 @@ def test_the_length_may_be_unknown_inside_a_function(op, reference):
 
 
 @each_soft_op
-@pytest.mark.parametrize("shape", [(0, 9), (3, 0)])
-def test_no_scores_have_no_ranks(op, shape):
-    assert op(np.zeros(shape)).shape == shape
+@pytest.mark.parametrize("shape", [(0, 9), (0, 40), (3, 0), (0, 0)])
+def test_no_scores_have_no_ranks_and_no_gradient(op, shape):
+    scores = tf.zeros(shape)
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        ranks = op(scores)
+    assert ranks.shape == shape
+    assert tape.gradient(ranks, scores).shape == shape
 
 
 @each_soft_op

@@ -3,6 +3,7 @@
 import functools
 import itertools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,6 +14,7 @@ from keras_s2l import SoftRank, rank_strengths, soft_rank
 from tests import references
 from tests.keras_s2l.ranking import cases
 from tests.layer_checks import check_layer, run
+from tests.replicas import run_on_two_replicas
 
 each_regularization = pytest.mark.parametrize("regularization", ["l2", "kl"])
 
@@ -262,3 +264,52 @@ def test_a_saved_model_is_reloaded_and_fine_tuned(n, tmp_path):
     assert abs(before[1]) > 1e-3
     np.testing.assert_allclose(after[0], before[0], atol=1e-6)
     np.testing.assert_allclose(after[1], before[1], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_replicas_of_a_strategy_take_the_step_of_one_device():
+    run_on_two_replicas("""
+        rng = np.random.default_rng(0)
+        x, y = rng.normal(size=(8, 40)).astype("float32"), rng.permuted([range(40)] * 8, axis=1)
+
+        def trained():
+            weights = keras.initializers.Identity()
+            layers = [keras.layers.Dense(40, kernel_initializer=weights), keras_s2l.SoftRank(0.1)]
+            model = keras.Sequential(layers)
+            model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+            model.fit(x, y, batch_size=8, epochs=2, verbose=0)
+            return model.get_weights()[0]
+
+        alone = trained()
+        with strategy.scope():
+            together = trained()
+        assert np.abs(alone - np.eye(40)).max() > 0.01
+        np.testing.assert_allclose(together, alone, atol=1e-5)
+    """)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [9, 40])
+def test_an_exported_keras_model_is_fine_tuned_as_the_model_itself(n, tmp_path):
+    x, y = cases.scores_of(n).astype("float32"), cases.scores_of(n, seed=1).astype("float32")
+    inputs = keras.Input((n,))
+    dense = keras.layers.Dense(n, kernel_initializer="identity")
+    model = keras.Model(inputs, SoftRank(0.7)(dense(inputs)))
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("rank", model.__call__, [keras.InputSpec("float32", (None, n))])
+    archive.write_out(str(tmp_path), verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path))
+
+    def fine_tuned(rank, variables):
+        for _ in range(5):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(tf.square(rank(x) - y))
+            for variable, slopes in zip(variables, tape.gradient(loss, variables)):
+                variable.assign_sub(0.1 * slopes)
+        return np.concatenate([variable.numpy().ravel() for variable in variables])
+
+    ours = fine_tuned(model, [weight.value for weight in model.trainable_variables])
+    foreign = fine_tuned(loaded.rank, loaded.trainable_variables)
+    assert np.abs(ours[: n * n] - np.eye(n).ravel()).max() > 1e-3
+    np.testing.assert_allclose(foreign, ours, atol=1e-5)
