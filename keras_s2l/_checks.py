@@ -12,6 +12,13 @@ def positive_int(name, value, advice):
     return int(value)
 
 
+def natural_int(name, value):
+    """Returns `value` as an int if it is a whole number, 0 or above, else raises `ValueError`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
+        raise ValueError(f"`{name}` must be an integer, 0 or above. Received: {name}={value}")
+    return int(value)
+
+
 def positive_float(name, value, advice):
     """Returns `value` as a float if it is a finite number above 0, else raises `ValueError`."""
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -7,12 +7,12 @@ from keras import ops
 from keras_s2l import _checks
 from keras_s2l._gradients import custom_gradient
 from keras_s2l._orders import order_and_mask
+from keras_s2l._seeds import ReplicaSeedGenerator
 from keras_s2l.ranking import noises, pairs
 from keras_s2l.ranking.hard_rank import hard_rank
 from keras_s2l.ranking.projections import REGULARIZATIONS, SOFTER
 from keras_s2l.ranking.rows import widened
 from keras_s2l.ranking.soft_rank import soft_rank
-from keras_s2l.shuffle import ReplicaSeedGenerator
 
 
 def _labels_and_scores(order, scores):

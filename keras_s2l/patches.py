@@ -1,9 +1,12 @@
 """From an input to its patches, and back."""
 
+import math
+
 import keras
 from keras import ops
 
 from keras_s2l import _checks
+from keras_s2l._seeds import ReplicaSeedGenerator
 
 # Names of the axes, by the rank of the input with its batch axis.
 AXES = {
@@ -37,107 +40,250 @@ def axis_number(axis, rank):
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
 class Patches(keras.layers.Layer):
-    """Slices each input into `num_patches` equal patches along one axis.
+    """Slices each input into equal patches that do not overlap, along one axis or in a grid.
+
+    Edges that go on from one patch to the next, a common level, a common colour give the order away
+    without anything being understood. Against such shortcuts patches can be kept apart (`gap`), lie
+    elsewhere each time (`jitter`), and be normalised each by itself (`normalize`).
 
     Args:
-        num_patches: Number of patches.
+        num_patches: Number of patches along `axis`.
         axis: `"time"`, `"frequency"`, `"height"`, `"width"`, `"frames"`, or a number (the batch is
             axis 0). Spectrograms are `(batch, time, frequency, 1)`, images
             `(batch, height, width, channels)`, clips `(batch, frames, height, width, channels)`,
-            waveforms `(batch, samples)`.
-        remainder: What to do when the axis does not divide: `"error"`, `"crop"` its end, or `"pad"`
+            waveforms `(batch, samples)`. For a grid one for each of its counts, or `None` for the
+            last axes before the channels.
+        grid: In place of `num_patches` the number of patches along each of several axes, such as
+            `(3, 3)`. Patches are numbered along the last of them first, as one reads.
+        gap: Integer, what is left out between neighbours, in samples, bins, pixels or frames.
+        jitter: Integer. Patches are so much shorter than they could be, and each begins at random
+            within this room in training, in its middle otherwise.
+        normalize: Whether each patch is brought to mean 0 and standard deviation 1 over all its
+            entries; a constant one to 0.
+        remainder: What to do when an axis does not divide: `"error"`, `"crop"` its end, or `"pad"`
             its end with zeros. (The paper does not state how 513 bins make 10 equal bands.)
+        seed: Integer from which the jitter follows, or `None` for one drawn at random. It differs
+            between patches, examples, calls, and replicas of a strategy.
 
-    Input shape: any with a batch axis; the sliced axis must be known.
+    Input shape: any with a batch axis; the sliced axes must be known.
     Output shape: `(batch, num_patches, *patch_shape)`, where `patch_shape` is the input's shape
-    with the sliced axis divided by `num_patches`.
+    with each sliced axis divided by its count (less gap and jitter).
 
     Raises:
-        ValueError: If `num_patches` does not divide the axis and `remainder` is `"error"`, the axis
-            is unknown to inputs of this rank, or its size is unknown, below `num_patches`,
-            or so small that a padded patch would be all zeros.
+        ValueError: If an argument has another value, a count does not divide its axis and
+            `remainder` is `"error"`, an axis is unknown to inputs of this rank, its size is unknown
+            or too small, or a padded patch would be all zeros.
 
     Example:
     >>> Patches(num_patches=10, axis="frequency")(np.zeros((2, 98, 60, 1))).shape
     (2, 10, 98, 6, 1)
+    >>> Patches(grid=(3, 3), gap=4, jitter=4)(np.zeros((2, 92, 92, 3))).shape
+    (2, 9, 24, 24, 3)
+
+    Reference: Noroozi and Favaro, 2016, section 4.2 (gaps, jitter and normalisation),
+    https://arxiv.org/abs/1603.09246; Doersch et al., 2015, https://arxiv.org/abs/1505.05192. The
+    paper states none of them.
     """
 
-    def __init__(self, num_patches, axis, remainder="error", **kwargs):
+    def __init__(
+        self,
+        num_patches=None,
+        axis=None,
+        grid=None,
+        gap=0,
+        jitter=0,
+        normalize=False,
+        remainder="error",
+        seed=None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        self.num_patches = _checks.positive_int("num_patches", num_patches, "try 10")
-        self.axis = axis
+        if (num_patches is None) == (grid is None):
+            raise ValueError(
+                "Give either `num_patches`, for patches along one axis, or `grid`, such as (3, 3). "
+                f"Received: num_patches={num_patches}, grid={grid}"
+            )
+        if grid is None:
+            if axis is None or isinstance(axis, (tuple, list)):
+                raise ValueError(
+                    '`axis` must be one name or number, such as "frequency", where `num_patches` '
+                    f"is given. Received: axis={axis}"
+                )
+            counts = (_checks.positive_int("num_patches", num_patches, "try 10"),)
+        else:
+            counts = tuple(_checks.positive_int("grid", count, "try (3, 3)") for count in grid)
+            if axis is not None and (isinstance(axis, str) or len(axis) != len(counts)):
+                raise ValueError(
+                    f"`axis` must name one axis for each count of `grid={counts}`, or be None. "
+                    f"Received: axis={axis}"
+                )
+        self.counts, self.axis = counts, axis if grid is None or axis is None else tuple(axis)
+        self.grid = None if grid is None else counts
+        self.num_patches = math.prod(counts)
+        self.gap = _checks.natural_int("gap", gap)
+        self.jitter = _checks.natural_int("jitter", jitter)
+        self.normalize = normalize
         self.remainder = _checks.one_of("remainder", remainder, ("error", "crop", "pad"))
+        self.seed = seed
+        self.seed_generator = ReplicaSeedGenerator(seed) if self.jitter else None
 
-    def patch_size(self, size):
-        """Length of each patch along the sliced axis, of `size`."""
+    def _axes(self, rank):
+        """Numbers of the sliced axes in inputs of `rank` axes, and the name of each for errors."""
+        if self.grid is None:
+            names = (self.axis,)
+        elif self.axis is not None:
+            names = self.axis
+        else:
+            first = max(rank - 1 - len(self.counts), 1)
+            names = tuple(range(first, first + len(self.counts)))
+        axes = tuple(axis_number(name, rank) for name in names)
+        if len(set(axes)) < len(axes):
+            raise ValueError(f"`axis` must name different axes. Received: axis={names}")
+        return axes, names
+
+    def _cell(self, size, count, name):
+        """Distance from one patch to the next along an axis of `size`."""
         if size is None:
             raise ValueError(
-                f"The size of `axis={self.axis!r}` must be known when slicing it; resize, crop or "
+                f"The size of `axis={name!r}` must be known when slicing it; resize, crop or "
                 "pad the inputs to one size. Received: an axis of unknown size"
             )
-        if size < self.num_patches:
+        least = count * (1 + self.jitter) + (count - 1) * self.gap
+        if size < least:
             raise ValueError(
-                f"`num_patches={self.num_patches}` is more than `axis={self.axis!r}` of size "
-                f"{size} can give; use fewer patches or larger inputs"
-            )
-        if size % self.num_patches and self.remainder == "error":
-            down = size - size % self.num_patches
-            raise ValueError(
-                f"`num_patches={self.num_patches}` does not divide `axis={self.axis!r}` of size "
-                f'{size}. Use remainder="crop" for {down}, remainder="pad" for '
-                f"{down + self.num_patches}, or another number of patches"
-            )
-        if self.remainder != "pad":
-            return size // self.num_patches
-        length = -(-size // self.num_patches)
-        if size <= length * (self.num_patches - 1):
-            raise ValueError(
-                f"Padding `axis={self.axis!r}` of size {size} for `num_patches={self.num_patches}` "
-                "would leave patches of zeros alone, whose order is not to be learnt; use fewer "
+                f"{count} patches along `axis={name!r}` of size {size} are too many: with "
+                f"gap={self.gap} and jitter={self.jitter} they need at least {least}. Use fewer "
                 "patches or larger inputs"
             )
-        return length
+        room = size + self.gap  # As if the last patch too were followed by a gap.
+        if room % count and self.remainder == "error":
+            down = room - room % count - self.gap
+            raise ValueError(
+                f"{count} patches do not divide `axis={name!r}` of size {size} (with "
+                f'gap={self.gap}). Use remainder="crop" for {down}, remainder="pad" for '
+                f"{down + count}, or another number of patches"
+            )
+        if self.remainder != "pad":
+            return room // count
+        cell = -(-room // count)
+        if size <= cell * (count - 1):
+            raise ValueError(
+                f"Padding `axis={name!r}` of size {size} for {count} patches would leave patches "
+                "of zeros alone, whose order is not to be learnt; use fewer patches or larger "
+                "inputs"
+            )
+        return cell
 
-    def call(self, inputs):
-        shape = tuple(inputs.shape)
-        axis = axis_number(self.axis, len(shape))
-        length = self.patch_size(shape[axis])
-        missing = self.num_patches * length - shape[axis]
+    def call(self, inputs, training=None):
+        patches = inputs
+        axes, names = self._axes(len(inputs.shape))
+        # From the last axis to the first: each cut adds an axis before the one that it cuts.
+        for axis, count, name in sorted(zip(axes, self.counts, names), reverse=True):
+            patches = self._cut(patches, axis, count, self._cell(inputs.shape[axis], count, name))
+        # Where the axes of counts are now, in the order of the grid.
+        places = [axis + sum(other < axis for other in axes) for axis in axes]
+        patches = ops.moveaxis(patches, places, range(1, 1 + len(axes)))
+        sizes = tuple(ops.shape(patches))
+        patches = ops.reshape(patches, (sizes[0], self.num_patches, *sizes[1 + len(axes) :]))
+        if self.gap or self.jitter:
+            patches = self._placed(patches, [axis + 1 for axis in axes], training)
+        return _normalized(patches) if self.normalize else patches
+
+    def _cut(self, x, axis, count, cell):
+        """Cuts an axis into `(count, cell)`; its end is cropped or filled up."""
+        missing = count * cell - x.shape[axis]
         if missing > 0:
-            inputs = ops.pad(inputs, [(0, missing if a == axis else 0) for a in range(len(shape))])
+            x = ops.pad(x, [(0, missing if a == axis else 0) for a in range(len(x.shape))])
         elif missing < 0:
-            inputs = inputs[(slice(None),) * axis + (slice(0, self.num_patches * length),)]
-        sizes = tuple(ops.shape(inputs))
-        split = ops.reshape(inputs, (*sizes[:axis], self.num_patches, length, *sizes[axis + 1 :]))
-        return ops.moveaxis(split, axis, 1)
+            x = _slice(x, axis, 0, count * cell)
+        sizes = tuple(ops.shape(x))
+        return ops.reshape(x, (*sizes[:axis], count, cell, *sizes[axis + 1 :]))
+
+    def _placed(self, cells, axes, training):
+        """The patch in each cell: at random in training, in the middle of its room otherwise."""
+        lengths = {axis: cells.shape[axis] - self.gap - self.jitter for axis in axes}
+        if not (training and self.jitter):
+            begin = self.jitter // 2
+            for axis, length in lengths.items():
+                cells = _slice(cells, axis, begin, begin + length)
+            return cells
+        sizes = tuple(ops.shape(cells))
+        row = ops.reshape(ops.arange(sizes[0] * sizes[1], dtype="int32"), sizes[:2])
+        for axis in range(2, max(axes) + 1):
+            places = ops.arange(lengths.get(axis, sizes[axis]), dtype="int32")
+            if axis in axes:
+                begin = keras.random.randint(
+                    sizes[:2], 0, self.jitter + 1, dtype="int32", seed=self.seed_generator
+                )
+                places = ops.reshape(begin, (*sizes[:2], *(1,) * (axis - 1))) + places
+            row = row[..., None] * sizes[axis] + places
+        # One gather of whole rows: the only copy.
+        return ops.take(ops.reshape(cells, (-1, *sizes[max(axes) + 1 :])), row, axis=0)
 
     def inverse(self, patches):
         """Puts patches `(batch, num_patches, *patch_shape)` together again.
 
-        With `remainder="error"` this restores the input exactly; otherwise it gives the input as it
-        was cropped or padded.
+        With `remainder="error"` and neither gap, jitter nor normalisation this restores the input
+        exactly. Otherwise it is the input as cropped, padded or normalised, with zeros between
+        patches that lie apart.
         """
         if len(patches.shape) < 3 or patches.shape[1] != self.num_patches:
             raise ValueError(
                 f"Patches must have shape (batch, {self.num_patches}, ...). Received: shape "
                 f"{tuple(patches.shape)}"
             )
-        axis = axis_number(self.axis, len(patches.shape) - 1)
+        axes, _ = self._axes(len(patches.shape) - 1)
+        before = self.jitter // 2
+        around = (before, self.gap + self.jitter - before)
+        if self.gap or self.jitter:
+            widths = [around if a - 1 in axes else (0, 0) for a in range(len(patches.shape))]
+            patches = ops.pad(patches, widths)
         sizes = tuple(ops.shape(patches))
-        joined = ops.moveaxis(patches, 1, axis)
-        length = self.num_patches * sizes[axis + 1]
-        return ops.reshape(joined, (sizes[0], *sizes[2 : axis + 1], length, *sizes[axis + 2 :]))
+        x = ops.reshape(patches, (sizes[0], *self.counts, *sizes[2:]))
+        places = [axis + sum(other < axis for other in axes) for axis in axes]
+        x = ops.moveaxis(x, range(1, 1 + len(axes)), places)
+        for axis, count in sorted(zip(axes, self.counts)):
+            sizes = tuple(ops.shape(x))
+            length = count * sizes[axis + 1]
+            x = ops.reshape(x, (*sizes[:axis], length, *sizes[axis + 2 :]))
+            x = _slice(x, axis, 0, length - self.gap) if self.gap else x
+        return x
 
     def compute_output_shape(self, input_shape):
-        axis = axis_number(self.axis, len(input_shape))
-        patch_shape = list(input_shape[1:])
-        patch_shape[axis - 1] = self.patch_size(input_shape[axis])
-        return (input_shape[0], self.num_patches, *patch_shape)
+        axes, names = self._axes(len(input_shape))
+        patch_shape = list(input_shape)
+        for axis, count, name in zip(axes, self.counts, names):
+            cell = self._cell(input_shape[axis], count, name)
+            patch_shape[axis] = cell - self.gap - self.jitter
+        return (input_shape[0], self.num_patches, *patch_shape[1:])
+
+    def save_own_variables(self, store):
+        # Keras does not save generators: a restored model would draw the same jitter again.
+        if self.seed_generator is not None:
+            store["seed_generator_state"] = ops.convert_to_numpy(self.seed_generator.state.value)
+
+    def load_own_variables(self, store):
+        if self.seed_generator is not None:
+            self.seed_generator.state.assign(store["seed_generator_state"][()])
 
     def get_config(self):
+        own = ("axis", "grid", "gap", "jitter", "normalize", "remainder", "seed")
         return {
             **super().get_config(),
-            "num_patches": self.num_patches,
-            "axis": self.axis,
-            "remainder": self.remainder,
+            "num_patches": self.num_patches if self.grid is None else None,
+            **{name: getattr(self, name) for name in own},
         }
+
+
+def _slice(x, axis, start, stop):
+    return x[(slice(None),) * axis + (slice(start, stop),)]
+
+
+def _normalized(patches):
+    """Each patch with mean 0 and standard deviation 1."""
+    axes = tuple(range(2, len(patches.shape)))
+    precise = ops.cast(patches, "float32")
+    mean, variance = ops.moments(precise, axes=axes, keepdims=True)
+    # What is constant but for rounding is constant.
+    floor = ops.maximum(ops.square(1e-5 * mean), 1e-12)
+    return ops.cast((precise - mean) / ops.sqrt(ops.maximum(variance, floor)), patches.dtype)

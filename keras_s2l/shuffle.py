@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_s2l._seeds import ReplicaSeedGenerator
+
 
 def shuffle_patches(patches, order):
     """Puts patch `order[b, i]` of each example into slot `i`.
@@ -39,24 +41,6 @@ def unshuffle_patches(shuffled, order):
     >>> unshuffle_patches(np.array([[30, 10, 20]]), np.array([[2, 0, 1]]))   # [[10, 20, 30]]
     """
     return shuffle_patches(shuffled, ops.argsort(order, axis=1))
-
-
-class ReplicaSeedGenerator(keras.random.SeedGenerator):
-    """A `keras.random.SeedGenerator` whose seeds differ between the replicas of a strategy.
-
-    Keras' own gives each replica of a `tf.distribute` strategy the same seed, hence each the same
-    permutations.
-    """
-
-    def next(self, ordered=True):
-        seed = super().next(ordered=ordered)
-        if keras.backend.backend() != "tensorflow":
-            return seed
-        import tensorflow as tf  # Not a dependency of the other backends.
-
-        context = tf.distribute.get_replica_context()  # None while a model is built in `scope()`.
-        replica = context.replica_id_in_sync_group if context else 0
-        return tf.random.fold_in(tf.cast(seed, tf.int32), replica)
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")

@@ -12,7 +12,7 @@ import keras_s2l
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # A module imports only from stages before its own; `model` sees them all.
 STAGES = (
-    *("_version", "_checks", "_compiled", "_gradients", "_orders"),
+    *("_version", "_checks", "_compiled", "_gradients", "_orders", "_seeds"),
     *("frontends", "patches", "shuffle", "encoders", "ranking", "losses", "metrics"),
     *("model", "waveforms", "hub"),
 )

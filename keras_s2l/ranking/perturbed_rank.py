@@ -6,6 +6,7 @@ from keras import ops
 from keras_s2l import _checks
 from keras_s2l._compiled import compiled
 from keras_s2l._gradients import custom_gradient
+from keras_s2l._seeds import ReplicaSeedGenerator
 from keras_s2l.ranking import noises, pairs
 from keras_s2l.ranking.hard_rank import hard_rank
 from keras_s2l.ranking.rows import (
@@ -15,7 +16,6 @@ from keras_s2l.ranking.rows import (
     scores_to_rows,
     widened_dtype,
 )
-from keras_s2l.shuffle import ReplicaSeedGenerator
 
 SOFTER = "try 1.0, lower it for harder ranks"
 
