@@ -18,10 +18,12 @@ def compiled(function):
         import tensorflow as tf  # Not a dependency of the other backends.
 
         @functools.cache
-        def program(signature, **constants):
+        def program(signature, eager, **constants):
             # One for each shape and set of constants: `tf.function` would read the constants at
             # every call, most of what an eager call costs, and take what it had made for an
-            # unknown length also for known ones, for which there are better ways.
+            # unknown length also for known ones, for which there are better ways. Eager calls have
+            # their own: once its gradient was taken in a graph, a function returns hundreds of
+            # intermediate values.
             def core(*tensors):
                 return function(*tensors, **constants)
 
@@ -30,7 +32,7 @@ def compiled(function):
         @functools.wraps(function)
         def run(*tensors, **constants):
             signature = tuple((tuple(x.shape), x.dtype) for x in tensors)
-            return program(signature, **constants)(*tensors)
+            return program(signature, tf.executing_eagerly(), **constants)(*tensors)
 
         return run
     if backend == "jax":
