@@ -53,6 +53,8 @@ class Patches(keras.layers.Layer):
             `(batch, height, width, channels)`, clips `(batch, frames, height, width, channels)`,
             waveforms `(batch, samples)`. For a grid one for each of its counts, or `None` for the
             last axes before the channels.
+        remainder: What to do when an axis does not divide: `"error"`, `"crop"` its end, or `"pad"`
+            its end with zeros. (The paper does not state how 513 bins make 10 equal bands.)
         grid: In place of `num_patches` the number of patches along each of several axes, such as
             `(3, 3)`. Patches are numbered along the last of them first, as one reads.
         gap: Integer, what is left out between neighbours, in samples, bins, pixels or frames.
@@ -60,8 +62,6 @@ class Patches(keras.layers.Layer):
             within this room in training, in its middle otherwise.
         normalize: Whether each patch is brought to mean 0 and standard deviation 1 over all its
             entries; a constant one to 0.
-        remainder: What to do when an axis does not divide: `"error"`, `"crop"` its end, or `"pad"`
-            its end with zeros. (The paper does not state how 513 bins make 10 equal bands.)
         seed: Integer from which the jitter follows, or `None` for one drawn at random. It differs
             between patches, examples, calls, and replicas of a strategy.
 
@@ -89,11 +89,11 @@ class Patches(keras.layers.Layer):
         self,
         num_patches=None,
         axis=None,
+        remainder="error",
         grid=None,
         gap=0,
         jitter=0,
         normalize=False,
-        remainder="error",
         seed=None,
         **kwargs,
     ):
@@ -141,6 +141,9 @@ class Patches(keras.layers.Layer):
             raise ValueError(f"`axis` must name different axes. Received: axis={names}")
         return axes, names
 
+    def _given(self):
+        return f"`num_patches={self.num_patches}`" if self.grid is None else f"`grid={self.grid}`"
+
     def _cell(self, size, count, name):
         """Distance from one patch to the next along an axis of `size`."""
         if size is None:
@@ -151,16 +154,16 @@ class Patches(keras.layers.Layer):
         least = count * (1 + self.jitter) + (count - 1) * self.gap
         if size < least:
             raise ValueError(
-                f"{count} patches along `axis={name!r}` of size {size} are too many: with "
-                f"gap={self.gap} and jitter={self.jitter} they need at least {least}. Use fewer "
+                f"{self._given()} is more than `axis={name!r}` of size {size} can give: with "
+                f"gap={self.gap} and jitter={self.jitter} it takes {least} or more; use fewer "
                 "patches or larger inputs"
             )
         room = size + self.gap  # As if the last patch too were followed by a gap.
         if room % count and self.remainder == "error":
             down = room - room % count - self.gap
             raise ValueError(
-                f"{count} patches do not divide `axis={name!r}` of size {size} (with "
-                f'gap={self.gap}). Use remainder="crop" for {down}, remainder="pad" for '
+                f"{self._given()} does not divide `axis={name!r}` of size {size}, with "
+                f'gap={self.gap}. Use remainder="crop" for {down}, remainder="pad" for '
                 f"{down + count}, or another number of patches"
             )
         if self.remainder != "pad":
@@ -168,7 +171,7 @@ class Patches(keras.layers.Layer):
         cell = -(-room // count)
         if size <= cell * (count - 1):
             raise ValueError(
-                f"Padding `axis={name!r}` of size {size} for {count} patches would leave patches "
+                f"Padding `axis={name!r}` of size {size} for {self._given()} would leave patches "
                 "of zeros alone, whose order is not to be learnt; use fewer patches or larger "
                 "inputs"
             )
@@ -182,7 +185,7 @@ class Patches(keras.layers.Layer):
             patches = self._cut(patches, axis, count, self._cell(inputs.shape[axis], count, name))
         # Where the axes of counts are now, in the order of the grid.
         places = [axis + sum(other < axis for other in axes) for axis in axes]
-        patches = ops.moveaxis(patches, places, range(1, 1 + len(axes)))
+        patches = ops.moveaxis(patches, places, list(range(1, 1 + len(axes))))
         sizes = tuple(ops.shape(patches))
         patches = ops.reshape(patches, (sizes[0], self.num_patches, *sizes[1 + len(axes) :]))
         if self.gap or self.jitter:
@@ -241,7 +244,7 @@ class Patches(keras.layers.Layer):
         sizes = tuple(ops.shape(patches))
         x = ops.reshape(patches, (sizes[0], *self.counts, *sizes[2:]))
         places = [axis + sum(other < axis for other in axes) for axis in axes]
-        x = ops.moveaxis(x, range(1, 1 + len(axes)), places)
+        x = ops.moveaxis(x, list(range(1, 1 + len(axes))), places)
         for axis, count in sorted(zip(axes, self.counts)):
             sizes = tuple(ops.shape(x))
             length = count * sizes[axis + 1]
@@ -267,7 +270,7 @@ class Patches(keras.layers.Layer):
             self.seed_generator.state.assign(store["seed_generator_state"][()])
 
     def get_config(self):
-        own = ("axis", "grid", "gap", "jitter", "normalize", "remainder", "seed")
+        own = ("axis", "remainder", "grid", "gap", "jitter", "normalize", "seed")
         return {
             **super().get_config(),
             "num_patches": self.num_patches if self.grid is None else None,

@@ -1,5 +1,6 @@
 """Slow, plain NumPy and SciPy in float64: the truth that tests compare with."""
 
+import itertools
 import math
 
 import numpy as np
@@ -79,6 +80,19 @@ def patches(inputs, num_patches, axis, remainder):
                 part[tuple(here)] = inputs[tuple(there)]
         slices.append(part)
     return np.stack(slices, axis=1)
+
+
+def grid_patches(inputs, grid, axes, gap=0, jitter=0):
+    """Blocks of `inputs`, those along the last of the numbered `axes` first."""
+    blocks = []
+    for cell in itertools.product(*map(range, grid)):
+        block = inputs
+        for place, count, axis in zip(cell, grid, axes):
+            step = (inputs.shape[axis] + gap) // count
+            begin = place * step + jitter // 2
+            block = block.take(range(begin, begin + step - gap - jitter), axis=axis)
+        blocks.append(block)
+    return np.stack(blocks, axis=1)
 
 
 def shuffled(patches, order):

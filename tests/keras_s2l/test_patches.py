@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from keras_s2l import Patches
 from tests import references
@@ -99,6 +100,124 @@ def test_works_compiled_with_every_other_size_unknown(jit):
     np.testing.assert_array_equal(restored[:, :, :7], inputs)
 
 
+# Shape of an input, its grid, the axes that are asked for, and their numbers.
+GRIDS = [
+    ((2, 12, 8, 3), (3, 2), None, (1, 2)),
+    ((2, 12, 8, 3), (2, 3), ("width", "height"), (2, 1)),
+    ((2, 12, 8, 1), (3, 4), ("time", "frequency"), (1, 2)),
+    ((2, 4, 6, 9, 1), (2, 3), None, (2, 3)),
+    ((2, 4, 6, 9, 1), (2, 2, 3), None, (1, 2, 3)),
+    ((2, 4, 6, 9, 1), (2, 3), ("frames", "width"), (1, 3)),
+    ((2, 12, 5), (3,), None, (1,)),
+    ((2, 12), (3,), None, (1,)),
+]
+
+
+@pytest.mark.parametrize("shape, grid, axis, numbers", GRIDS)
+def test_a_grid_matches_slices_numbered_as_one_reads(shape, grid, axis, numbers):
+    inputs = _input(shape)
+    layer = Patches(axis=axis, grid=grid)
+    patches = layer(inputs)
+    np.testing.assert_array_equal(patches, references.grid_patches(inputs, grid, numbers))
+    assert patches.shape == layer.compute_output_shape(shape)
+    np.testing.assert_array_equal(layer.inverse(patches), inputs)
+
+
+@pytest.mark.parametrize("gap, jitter", [(1, 0), (0, 1), (2, 2), (1, 3)])
+def test_patches_lie_apart_in_the_middle_of_their_room_when_not_training(gap, jitter):
+    inputs = _input((2, 3 * 7 - gap, 2 * 8 - gap, 3))
+    layer = Patches(grid=(3, 2), gap=gap, jitter=jitter)
+    patches = layer(inputs, training=False)
+    truth = references.grid_patches(inputs, (3, 2), (1, 2), gap, jitter)
+    np.testing.assert_array_equal(patches, truth)
+    assert patches.shape == layer.compute_output_shape(inputs.shape)
+    # Together again they stand where they stood, with zeros between.
+    restored = layer.inverse(patches).numpy()
+    assert restored.shape == inputs.shape
+    kept = restored != 0
+    np.testing.assert_array_equal(restored[kept], inputs[kept])
+    assert kept.sum() == truth.size
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_jitter_moves_each_patch_within_its_room_and_keeps_the_gap(jit):
+    gap, jitter, cells, size = 2, 3, (3, 2), (3 * 9 - 2, 2 * 10 - 2)
+    # Each pixel tells where it stands.
+    rows, columns = np.meshgrid(*map(np.arange, size), indexing="ij")
+    inputs = np.stack([rows, columns], axis=-1)[None].repeat(200, axis=0).astype("float32")
+    layer = Patches(grid=cells, gap=gap, jitter=jitter, seed=3)
+
+    def compiled(layer):  # XLA draws other numbers.
+        return tf.function(lambda x: layer(x, training=True), jit_compile=jit)
+
+    call = compiled(layer)
+    patches = call(inputs).numpy().astype(int)
+    assert patches.shape == (200, 6, 9 - 5, 10 - 5, 2)
+    begins = patches[:, :, 0, 0]
+    rebuilt = begins[:, :, None, None] + np.stack(
+        np.meshgrid(np.arange(4), np.arange(5), indexing="ij"), axis=-1
+    )
+    np.testing.assert_array_equal(patches, rebuilt)  # Whole windows of the input.
+    corners = np.stack(np.meshgrid(9 * np.arange(3), 10 * np.arange(2), indexing="ij"), axis=-1)
+    offsets = begins - corners.reshape(6, 2)
+    counts = np.apply_along_axis(np.bincount, 0, offsets.reshape(1200, 2), minlength=jitter + 1)
+    assert counts.shape == (jitter + 1, 2)  # From 0 to 3, and nothing else: the gap is kept.
+    assert stats.chisquare(counts[:, 0]).pvalue > 1e-3 < stats.chisquare(counts[:, 1]).pvalue
+    assert len({tuple(row) for row in offsets.reshape(200, 12)}) > 190  # Each patch by itself.
+    assert (call(inputs).numpy() != patches).any()  # Each time.
+    again = Patches(grid=cells, gap=gap, jitter=jitter, seed=3)
+    np.testing.assert_array_equal(compiled(again)(inputs), patches)
+
+
+def test_normalized_patches_have_mean_0_and_standard_deviation_1():
+    inputs = 5 + 3 * _input((4, 6, 8, 2))
+    inputs[0, :, :2] = 7.3  # A constant patch.
+    patches = Patches(4, "frequency", normalize=True)(inputs).numpy()
+    truth = references.patches(inputs, 4, 2, "error").astype("float64")
+    deviations = truth - truth.mean(axis=(2, 3, 4), keepdims=True)
+    scale = truth.std(axis=(2, 3, 4), keepdims=True)
+    np.testing.assert_allclose(patches[0, 0], 0.0, atol=1e-2)
+    patches[0, 0], deviations[0, 0], scale[0, 0] = 0, 0, 1
+    np.testing.assert_allclose(patches, deviations / scale, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({}, "either `num_patches`.*or `grid`"),
+        ({"num_patches": 4, "grid": (2, 2)}, "either `num_patches`.*or `grid`"),
+        ({"num_patches": 4}, "`axis` must be one name or number"),
+        ({"num_patches": 4, "axis": ("time", "width")}, "`axis` must be one name or number"),
+        ({"grid": (2, 0)}, "`grid` must be a positive integer"),
+        ({"grid": (2, 2), "axis": "height"}, "one axis for each count"),
+        ({"grid": (2, 2), "axis": ("height",)}, "one axis for each count"),
+        ({"num_patches": 4, "axis": 1, "gap": -1}, "`gap` must be an integer, 0 or above"),
+        ({"num_patches": 4, "axis": 1, "jitter": 1.5}, "`jitter` must be an integer, 0 or above"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Patches(**arguments)
+
+
+@pytest.mark.parametrize(
+    "shape, axis, message",
+    [
+        ((2, 13, 8, 3), None, r"`grid=\(3, 2\)` does not divide.*size 13.*for 12.*for 15"),
+        ((2, 8, 8), None, "axis 0 is the batch|different axes|size"),
+        ((2, 12, 8, 3), ("height", 1), "different axes"),
+    ],
+)
+def test_inputs_that_no_grid_fits_are_refused(shape, axis, message):
+    with pytest.raises(ValueError, match=message):
+        Patches(grid=(3, 2), axis=axis)(np.zeros(shape, "float32"))
+
+
+def test_too_small_a_room_is_refused_with_what_it_takes():
+    with pytest.raises(ValueError, match="gap=2 and jitter=3 it takes 16 or more"):
+        Patches(3, "time", gap=2, jitter=3)(np.zeros((2, 13), "float32"))
+
+
 def test_works_inside_a_data_pipeline():
     inputs = _input((4, 6, 4, 1))
     dataset = tf.data.Dataset.from_tensor_slices(inputs).batch(3).map(Patches(3, "time"))
@@ -109,9 +228,11 @@ def test_works_inside_a_data_pipeline():
 def test_example_of_the_docstring():
     layer = Patches(num_patches=10, axis="frequency")
     assert layer(np.zeros((2, 98, 60, 1))).shape == (2, 10, 98, 6, 1)
+    layer = Patches(grid=(3, 3), gap=4, jitter=4)
+    assert layer(np.zeros((2, 92, 92, 3))).shape == (2, 9, 24, 24, 3)
 
 
-@pytest.mark.parametrize("num_patches", [0, -1, 2.0, True, None])
+@pytest.mark.parametrize("num_patches", [0, -1, 2.0, True])
 def test_a_bad_number_of_patches_is_refused(num_patches):
     with pytest.raises(ValueError, match=r"`num_patches` must be a positive integer.*Received"):
         Patches(num_patches, "time")
@@ -167,3 +288,8 @@ def test_inverse_refuses_what_are_not_its_patches(shape):
 @pytest.mark.parametrize("axis, remainder", [("frequency", "error"), (-3, "crop"), (1, "pad")])
 def test_passes_the_shared_check(axis, remainder, tmp_path):
     check_layer(Patches(3, axis, remainder), _input((4, 7, 6, 2)), tmp_path)
+
+
+def test_a_grid_with_all_guards_passes_the_shared_check(tmp_path):
+    layer = Patches(grid=(2, 3), gap=1, jitter=1, normalize=True, seed=0)
+    check_layer(layer, _input((4, 7, 11, 2)), tmp_path)
