@@ -151,15 +151,17 @@ class ContextFreeNetwork(keras.layers.Layer):
         backbone: As for `PatchEncoder`.
         hidden_units: Width of the first fully connected layer, the embedding of the paper (which
             does not state it).
+        num_outputs: Number of scores; `None` for one for each patch.
 
-    Input shape: `(batch, num_patches, *patch_shape)`. Output shape: `(batch, num_patches)` scores.
+    Input shape: `(batch, num_patches, *patch_shape)`. Output shape: `(batch, num_outputs)` scores.
 
     Reference: the paper, section III; Noroozi and Favaro, 2016, https://arxiv.org/abs/1603.09246
     """
 
-    def __init__(self, backbone, hidden_units=256, **kwargs):
+    def __init__(self, backbone, hidden_units=256, num_outputs=None, **kwargs):
         super().__init__(**kwargs)
         self.hidden_units = _checks.positive_int("hidden_units", hidden_units, "try 256")
+        self.num_outputs = num_outputs
         dtype = self.dtype_policy
         self.patch_encoder = PatchEncoder(backbone, dtype=dtype, name="patch_encoder")
         self.concatenate = keras.layers.Flatten(dtype=dtype, name="concatenate")
@@ -172,7 +174,9 @@ class ContextFreeNetwork(keras.layers.Layer):
         features_shape = self.patch_encoder.compute_output_shape(patches_shape)
         self.fully_connected.build((None, features_shape[1] * features_shape[2]))
         # float32: half precision would turn scores that differ into ties.
-        self.score = keras.layers.Dense(patches_shape[1], dtype="float32", name="score")
+        self.score = keras.layers.Dense(
+            self.num_outputs or patches_shape[1], dtype="float32", name="score"
+        )
         self.score.build((None, self.hidden_units))
         super().build(patches_shape)
 
@@ -181,11 +185,12 @@ class ContextFreeNetwork(keras.layers.Layer):
         return self.score(self.fully_connected(self.concatenate(features)))
 
     def compute_output_shape(self, patches_shape):
-        return tuple(patches_shape[:2])
+        return (patches_shape[0], self.num_outputs or patches_shape[1])
 
     def get_config(self):
         backbone = keras.saving.serialize_keras_object(self.patch_encoder.backbone)
-        return {**super().get_config(), "backbone": backbone, "hidden_units": self.hidden_units}
+        own = {"hidden_units": self.hidden_units, "num_outputs": self.num_outputs}
+        return {**super().get_config(), "backbone": backbone, **own}
 
     @classmethod
     def from_config(cls, config):

@@ -1,13 +1,13 @@
 """Ranking losses, called as `loss(order, scores)`; `order == -1` marks an absent slot."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_s2l import _checks
 from keras_s2l._gradients import custom_gradient
 from keras_s2l._orders import order_and_mask
 from keras_s2l._seeds import ReplicaSeedGenerator
+from keras_s2l.permutations import as_permutations
 from keras_s2l.ranking import noises, pairs
 from keras_s2l.ranking.hard_rank import hard_rank
 from keras_s2l.ranking.projections import REGULARIZATIONS, SOFTER
@@ -232,18 +232,7 @@ class PermutationCrossEntropy(keras.losses.Loss):
         **kwargs,
     ):
         super().__init__(reduction=reduction, name=name, **kwargs)
-        table = np.asarray(permutations)
-        if table.ndim != 2 or (np.sort(table, axis=1) != np.arange(table.shape[1])).any():
-            raise ValueError(
-                "`permutations` must be integers (num_permutations, n), each row a permutation of "
-                f"0 … n - 1. Received: permutations of shape {table.shape}"
-            )
-        if len(np.unique(table, axis=0)) < len(table):
-            raise ValueError(
-                "`permutations` must be distinct, for each is a class. Received: "
-                f"{len(table)} permutations, {len(np.unique(table, axis=0))} of them distinct"
-            )
-        self.permutations = table.astype("int32")
+        self.permutations = as_permutations(permutations)
 
     def call(self, order, logits):
         logits = _checks.floating_tensor("logits", logits)

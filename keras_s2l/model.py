@@ -1,10 +1,11 @@
 """The one file that wires all stages: a Keras model that learns by putting patches in order."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_s2l import _checks, encoders
-from keras_s2l.losses import FenchelYoungRankLoss
+from keras_s2l.losses import FenchelYoungRankLoss, PermutationCrossEntropy
 from keras_s2l.metrics import PatchAccuracy
 from keras_s2l.patches import Patches
 from keras_s2l.ranking.hard_rank import hard_rank
@@ -26,9 +27,8 @@ class ShuffleToLearn(keras.Model):
     Args:
         backbone: A Keras model or layer from `(batch, *patch_shape)` to features, shared by all
             patches: `note_backbone()`, one of `keras.applications`, or your own.
-        num_patches: Number of patches.
-        axis: Axis that is sliced, by name or number, as for `Patches`.
-        remainder: `"error"`, `"crop"` or `"pad"`, as for `Patches`.
+        num_patches, axis, remainder: As for `Patches`.
+        patches: In place of these a `Patches` layer, for a grid, gaps, jitter or normalisation.
         hidden_units: Width of the first fully connected layer over all patches.
         embedding: What `model.encoder` gives. `"fc"`: the first fully connected layer, as in the
             paper. `"patches"`: the last features of all patches. `"levels"`: those, and the average
@@ -36,10 +36,13 @@ class ShuffleToLearn(keras.Model):
             the levels are known (`note_backbone`, or `levels` given), else `"patches"`.
         levels: Names of the backbone's layers that join the embedding `"levels"`. `None` takes the
             two blocks before the last of our own backbones; for any other backbone name them.
+        permutations: `None` to shuffle by any permutation, or a set of them, integers
+            `(num_permutations, num_patches)`: then the network tells which one of the set it was,
+            the baseline of Noroozi and Favaro. See `fixed_permutations`.
         seed: Integer from which the permutations follow, or `None` for one drawn at random.
 
     Input shape: any that `Patches` can slice. Output shape: `(batch, num_patches)` scores, the
-    lowest for the patch that belongs first.
+    lowest for the patch that belongs first; with `permutations` `(batch, num_permutations)` logits.
 
     Raises:
         ValueError: If an argument is unknown or does not fit the backbone.
@@ -57,24 +60,39 @@ class ShuffleToLearn(keras.Model):
     def __init__(
         self,
         backbone,
-        num_patches,
-        axis,
+        num_patches=None,
+        axis=None,
         remainder="error",
+        patches=None,
         hidden_units=256,
         embedding=None,
         levels=None,
+        permutations=None,
         seed=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         dtype = self.dtype_policy
-        self.patches = Patches(num_patches, axis, remainder, dtype=dtype, name="patches")
-        self.shuffle = PatchShuffle(seed, dtype=dtype, name="shuffle")
-        self.evaluation_shuffle = PatchShuffle(0, dtype=dtype, name="evaluation_shuffle")
+        if patches is None:
+            patches = Patches(num_patches, axis, remainder, dtype=dtype, name="patches")
+        elif not isinstance(patches, Patches) or num_patches is not None or axis is not None:
+            raise ValueError(
+                "`patches` must be a `Patches` layer, in place of `num_patches` and `axis`. "
+                f"Received: patches={patches!r}, num_patches={num_patches}, axis={axis!r}"
+            )
+        self.patches = patches
+        self.shuffle = PatchShuffle(seed, permutations, dtype=dtype, name="shuffle")
+        self.evaluation_shuffle = PatchShuffle(
+            0, permutations, dtype=dtype, name="evaluation_shuffle"
+        )
         # Named so as to be saved before `encoder`, which shares its layers: files of weights are
         # the same whatever the embedding.
         self.context_free_network = encoders.ContextFreeNetwork(
-            backbone, hidden_units, dtype=dtype, name="context_free_network"
+            backbone,
+            hidden_units,
+            num_outputs=None if permutations is None else len(permutations),
+            dtype=dtype,
+            name="context_free_network",
         )
         self.levels = tuple(encoders.level_names(backbone) if levels is None else levels)
         if embedding is None:
@@ -85,12 +103,10 @@ class ShuffleToLearn(keras.Model):
                 backbone, self.levels
             )  # Refuses unknown names now, not at the end.
         self._config = {
-            "num_patches": num_patches,
-            "axis": axis,
-            "remainder": remainder,
             "hidden_units": hidden_units,
             "embedding": embedding,
             "levels": None if levels is None else list(levels),
+            "permutations": None if permutations is None else np.asarray(permutations).tolist(),
             "seed": seed,
         }
         self._encoders = _Untracked()
@@ -107,11 +123,16 @@ class ShuffleToLearn(keras.Model):
 
         Args:
             optimizer: A Keras optimizer or its name.
-            loss: Any loss called as `loss(order, scores)`; `None` is `FenchelYoungRankLoss()`.
-            metrics: Metrics called as `metric(order, scores)`; `None` is `[PatchAccuracy()]`.
+            loss: Any loss called as `loss(order, scores)`; `None` is `FenchelYoungRankLoss()`, with
+                a set of permutations `PermutationCrossEntropy`.
+            metrics: Metrics called as `metric(order, scores)`; `None` is `[PatchAccuracy()]`. With
+                a set of permutations the scores are the places in the likeliest one.
             **kwargs: Of `keras.Model.compile`.
         """
-        loss = FenchelYoungRankLoss() if loss is None else loss
+        if loss is None and self.permutations is None:
+            loss = FenchelYoungRankLoss()
+        elif loss is None:
+            loss = PermutationCrossEntropy(self.permutations)
         metrics = [PatchAccuracy()] if metrics is None else metrics
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
@@ -120,12 +141,18 @@ class ShuffleToLearn(keras.Model):
         if self.built:
             self.optimizer.build(self.trainable_variables)
 
+    @property
+    def permutations(self):
+        """The set to draw from, int32 `(num_permutations, num_patches)`; `None` for all."""
+        return self.shuffle.permutations
+
     def call(self, inputs, training=None):
         if not isinstance(inputs, dict):
             return self.context_free_network(self.patches(inputs), training=training)
         # The pretext task, from `train_step` or `test_step`: the label comes out with the scores.
         shuffle = self.shuffle if training else self.evaluation_shuffle
-        shuffled, order = shuffle(self.patches(inputs["input"]), inputs.get("order"))
+        patches = self.patches(inputs["input"], training=training)
+        shuffled, order = shuffle(patches, inputs.get("order"))
         return {
             "order": order,
             "scores": self.context_free_network(shuffled, training=training),
@@ -158,7 +185,14 @@ class ShuffleToLearn(keras.Model):
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         order, scores = _order_and_scores(y, y_pred)
-        return super().compute_metrics(x, order, scores, sample_weight)
+        return super().compute_metrics(x, order, self._places(scores), sample_weight)
+
+    def _places(self, scores):
+        """What orders the patches: scores, or their places in the likeliest permutation."""
+        if self.permutations is None:
+            return scores
+        likeliest = ops.take(self.permutations, ops.argmax(scores, axis=-1), axis=0)
+        return ops.cast(likeliest, scores.dtype)
 
     def evaluate(self, *args, **kwargs):
         self.evaluation_shuffle.reset()
@@ -213,7 +247,7 @@ class ShuffleToLearn(keras.Model):
             `(shuffled, restored)`, both of the shape of the inputs (as cropped or padded).
         """
         shuffled = shuffle_patches(self.patches(ops.convert_to_tensor(x)), order)
-        ranks = hard_rank(self.context_free_network(shuffled, training=False))
+        ranks = hard_rank(self._places(self.context_free_network(shuffled, training=False)))
         return self.patches.inverse(shuffled), self.patches.inverse(
             unshuffle_patches(shuffled, ranks)
         )
@@ -226,13 +260,14 @@ class ShuffleToLearn(keras.Model):
             "trainable": self.trainable,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
         }
-        return {**of_layer, "backbone": backbone, **self._config}
+        patches = keras.saving.serialize_keras_object(self.patches)
+        return {**of_layer, "backbone": backbone, "patches": patches, **self._config}
 
     @classmethod
     def from_config(cls, config):
         objects = {
             name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("dtype", "backbone")
+            for name in ("dtype", "backbone", "patches")
         }
         return cls(**{**config, **objects})
 

@@ -57,6 +57,27 @@ def fixed_permutations(num_permutations, num_patches, seed=0):
     return candidates[chosen].astype("int32")
 
 
+def as_permutations(permutations):
+    """The set as int32 `(num_permutations, n)`.
+
+    Raises:
+        ValueError: If the rows are not distinct permutations.
+    """
+    table = np.asarray(permutations)
+    if table.ndim != 2 or (np.sort(table, axis=1) != np.arange(table.shape[1])).any():
+        raise ValueError(
+            "`permutations` must be integers (num_permutations, n), each row a permutation of "
+            f"0 … n - 1. Received: permutations of shape {table.shape}"
+        )
+    distinct = len(np.unique(table, axis=0))
+    if distinct < len(table):
+        raise ValueError(
+            "`permutations` must be distinct, for each is a class. Received: "
+            f"{len(table)} permutations, {distinct} of them distinct"
+        )
+    return table.astype("int32")
+
+
 def _candidates(num_patches, num_permutations, random):
     if math.factorial(num_patches) <= MOST_CANDIDATES:
         return np.array(list(itertools.permutations(range(num_patches))), "int8")

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_s2l._seeds import ReplicaSeedGenerator
+from keras_s2l.permutations import as_permutations
 
 
 def shuffle_patches(patches, order):
@@ -45,7 +46,7 @@ def unshuffle_patches(shuffled, order):
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
 class PatchShuffle(keras.layers.Layer):
-    """Shuffles the patches of each example by a fresh permutation, any of the `num_patches!`.
+    """Shuffles the patches of each example by a permutation, any of the `num_patches!` or of a set.
 
     It shuffles whenever it is called, in training and in inference: it is the pretext task, not an
     augmentation.
@@ -53,6 +54,8 @@ class PatchShuffle(keras.layers.Layer):
     Args:
         seed: Integer from which all permutations follow, or `None` for one drawn at random. The
             permutations differ between examples, calls, and replicas of a strategy.
+        permutations: `None` for all of them, or integers `(num_permutations, num_patches)`, the
+            only ones to draw from: the baseline, see `fixed_permutations`.
 
     Call with patches `(batch, num_patches, ...)`, and optionally the `order` to use in place of a
     fresh one. Returns `(shuffled, order)`: the patches, and int32 `(batch, num_patches)` with
@@ -67,9 +70,10 @@ class PatchShuffle(keras.layers.Layer):
     Reference: the paper, section II: permutations are drawn on the fly, all `n!` are targets.
     """
 
-    def __init__(self, seed=None, **kwargs):
+    def __init__(self, seed=None, permutations=None, **kwargs):
         super().__init__(**kwargs)
         self.seed = seed
+        self.permutations = None if permutations is None else as_permutations(permutations)
         self.seed_generator = ReplicaSeedGenerator(seed)
         self._first_state = ops.convert_to_numpy(self.seed_generator.state.value)
 
@@ -82,7 +86,17 @@ class PatchShuffle(keras.layers.Layer):
         return shuffle_patches(patches, order), order
 
     def draw_order(self, batch, num_patches):
-        """Fresh permutations, int32 `(batch, num_patches)`."""
+        """Permutations of the next call, int32 `(batch, num_patches)`."""
+        if self.permutations is not None:
+            if num_patches != self.permutations.shape[1]:
+                raise ValueError(
+                    f"`permutations` of {self.permutations.shape[1]} patches do not fit inputs of "
+                    f"{num_patches} patches"
+                )
+            chosen = keras.random.randint(
+                (batch,), 0, len(self.permutations), seed=self.seed_generator
+            )
+            return ops.take(self.permutations, chosen, axis=0)
         keys = keras.random.uniform((batch, num_patches), dtype="float32", seed=self.seed_generator)
         return ops.cast(ops.argsort(keys, axis=1), "int32")
 
@@ -105,4 +119,5 @@ class PatchShuffle(keras.layers.Layer):
         self.seed_generator.state.assign(store["seed_generator_state"][()])
 
     def get_config(self):
-        return {**super().get_config(), "seed": self.seed}
+        permutations = None if self.permutations is None else self.permutations.tolist()
+        return {**super().get_config(), "seed": self.seed, "permutations": permutations}

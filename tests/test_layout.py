@@ -13,7 +13,16 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # A module imports only from stages before its own; `model` sees them all.
 STAGES = (
     *("_version", "_checks", "_compiled", "_gradients", "_orders", "_seeds"),
-    *("frontends", "patches", "shuffle", "encoders", "ranking", "losses", "metrics"),
+    *(
+        "frontends",
+        "patches",
+        "permutations",
+        "shuffle",
+        "encoders",
+        "ranking",
+        "losses",
+        "metrics",
+    ),
     *("model", "waveforms", "hub"),
 )
 

@@ -46,6 +46,44 @@ def test_it_learns_to_put_patches_in_order():
     assert model.evaluate(ramps(64, seed=1), verbose=0, return_dict=True)["patch_accuracy"] > 0.9
 
 
+@pytest.mark.slow
+def test_it_learns_which_permutation_of_a_set_it_was(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = make(permutations=keras_s2l.fixed_permutations(6, 4))
+    model.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
+    model.fit(ramps(128), epochs=25, batch_size=16, verbose=0)
+    x = ramps(64, seed=1)
+    assert model.evaluate(x, verbose=0, return_dict=True)["patch_accuracy"] > 0.9
+    assert model(x).shape == (64, 6)
+    # What it takes for the likeliest order restores most inputs.
+    order = np.tile(model.permutations[3], (64, 1))
+    shuffled, restored = model.reorder(x, order)
+    assert (np.abs(np.asarray(restored) - x).max(axis=(1, 2, 3)) < 1e-6).mean() > 0.8
+    assert (np.abs(np.asarray(shuffled) - x).max(axis=(1, 2, 3)) > 0.5).all()
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(again(x), model(x), atol=1e-5)
+    np.testing.assert_array_equal(again.permutations, model.permutations)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_grid_with_gap_jitter_and_normalisation_trains(jit_compile):
+    patches = keras_s2l.Patches(grid=(2, 2), gap=1, jitter=1, normalize=True, seed=0)
+    model = make(num_patches=None, axis=None, patches=patches)
+    model.compile(jit_compile=jit_compile)
+    x = np.random.default_rng(0).normal(size=(8, 11, 15, 1)).astype("float32")
+    history = model.fit(x, epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    # Evaluation and the encoder see patches in the middle of their room, always the same.
+    assert model.evaluate(x, verbose=0) == model.evaluate(x, verbose=0)
+    np.testing.assert_array_equal(model.encoder(x), model.encoder(x))
+
+
+def test_patches_and_their_number_are_not_both_given():
+    with pytest.raises(ValueError, match="`patches` must be a `Patches` layer, in place of"):
+        make(patches=keras_s2l.Patches(grid=(2, 2)))
+
+
 def test_a_plain_call_scores_the_patches_as_they_stand(built):
     x = ramps(3)
     scores = np.asarray(built(x))

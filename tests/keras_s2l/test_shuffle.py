@@ -125,5 +125,27 @@ def test_replicas_draw_different_orders():
     """)
 
 
+def test_a_fixed_set_is_drawn_from_evenly_and_nothing_else_is():
+    permutations = np.array([[0, 1, 2, 3], [3, 2, 1, 0], [1, 0, 3, 2]])
+    patches = _patches(3000, 4, 1)
+    shuffled, order = PatchShuffle(seed=0, permutations=permutations)(patches)
+    np.testing.assert_array_equal(shuffled, references.shuffled(patches, order.numpy()))
+    drawn = collections.Counter(tuple(row) for row in order.numpy().tolist())
+    assert set(drawn) == {tuple(row) for row in permutations.tolist()}
+    assert stats.chisquare(list(drawn.values())).pvalue > 1e-3
+
+
+def test_a_set_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="`permutations` must be distinct"):
+        PatchShuffle(permutations=[[0, 1], [0, 1]])
+    with pytest.raises(ValueError, match=r"`permutations` of 2 patches do not fit.* 4 patches"):
+        PatchShuffle(permutations=[[0, 1], [1, 0]])(_patches(5, 4, 1))
+
+
+def test_a_fixed_set_passes_the_shared_check(tmp_path):
+    permutations = [[0, 1, 2], [2, 1, 0]]
+    check_layer(PatchShuffle(0, permutations), _patches(4, 3, 3), tmp_path)
+
+
 def test_passes_the_shared_check(tmp_path):
     check_layer(PatchShuffle(seed=0), _patches(4, 6, 3), tmp_path)
