@@ -6,12 +6,14 @@ import sys
 import tempfile
 
 import numpy as np
+import tensorflow as tf
 
 import keras_s2l
 from export import saved_model
 from training import models, pretrain_lib, records
 from training.checkpoints import load_weights
 from training.config import PretrainConfig
+from training.data import sets
 from training.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -40,9 +42,9 @@ def run(workdir, output):
             f"--workdir={workdir} holds a run that has been given more steps and not ended: let "
             f"`python -m training.pretrain --workdir={workdir}` run to its end first."
         )
-    encoder = waveform_encoder(config, weights)
+    encoder = make_encoder(config, weights)
     try:
-        saved_model.write(encoder, _metadata(config, workdir, encoder), output)
+        saved_model.write(encoder, _inputs(config), _metadata(config, workdir, encoder), output)
     except FileExistsError as error:
         raise UserError(
             f"--output={output} holds something already, and nothing is ever overwritten: give a "
@@ -52,10 +54,12 @@ def run(workdir, output):
     print(f"Exported {workdir} to {output}")
 
 
-def waveform_encoder(config, weights):
-    """The encoder of waveforms of a config, with weights from a file."""
+def make_encoder(config, weights):
+    """The encoder of examples of a config, with weights from a file."""
     model = models.make_model(config)
     load_weights(model, weights)
+    if sets.of(config).kind != "audio":
+        return model.encoder
     encoder = keras_s2l.WaveformEncoder(
         models.make_frontend(config), model.encoder, config.window_samples, name="waveform_encoder"
     )
@@ -63,34 +67,55 @@ def waveform_encoder(config, weights):
     return encoder
 
 
+def _inputs(config):
+    """The spec of a batch: waveforms of any length, or pictures of one size."""
+    if sets.of(config).kind == "audio":
+        return tf.TensorSpec((None, None), tf.float32, name="waveforms")
+    return tf.TensorSpec(models.input_shape(config), tf.float32, name="pictures")
+
+
 def _metadata(config, workdir, encoder):
     report = records.read_json(workdir / "report.json")
+    of_audio = {
+        "layout": "(batch, samples)",
+        "range": [-1.0, 1.0],
+        "sample_rate": config.sample_rate,
+        "window_samples": config.window_samples,
+    }
+    kind, shape = sets.of(config).kind, _inputs(config).shape
+    frames = "frames, " if kind == "video" else ""
+    of_pictures = {
+        "layout": f"(batch, {frames}height, width, channels)",
+        "range": [0.0, 1.0],
+        "shape": shape[1:].as_list(),
+    }
+    of_kind = of_audio if kind == "audio" else of_pictures
     return {
         "name": f"keras_s2l/{config.recipe}",
-        "input": {
-            "layout": "(batch, samples)",
-            "dtype": "float32",
-            "range": [-1.0, 1.0],
-            "sample_rate": config.sample_rate,
-            "window_samples": config.window_samples,
-            "data": config.data,
-        },
+        "input": {"kind": kind, "dtype": "float32", **of_kind, "data": config.data},
         "embedding": config.embedding,
-        "dimensions": encoder.compute_output_shape((None, None))[-1],
+        "dimensions": encoder.compute_output_shape(tuple(shape))[-1],
         "pretrained": {name: report[name] for name in ("config", "held_out", "environment")},
     }
 
 
+def _random_inputs(config):
+    """Batches that take each way through the graph."""
+    random = np.random.default_rng(0)
+    if sets.of(config).kind != "audio":
+        return [random.uniform(0, 1, (3, *models.input_shape(config)[1:]))]
+    # Shorter than a window, one window, and several.
+    lengths = [tenths * config.window_samples // 10 for tenths in (5, 10, 25)]
+    return [random.uniform(-1, 1, (3, length)) for length in lengths]
+
+
 def _check_in_fresh_process(encoder, config, output):
     """The line that `export.verify` prints, once it is content."""
-    random = np.random.default_rng(0)
     pairs = {}
-    # Shorter than a window, one window, and several: each takes its own way through the graph.
-    for tenths in (5, 10, 25):
-        waveforms = random.uniform(-1, 1, (3, tenths * config.window_samples // 10))
-        pairs[f"waveforms_{tenths}"] = waveforms.astype("float32")
-        embeddings = encoder(pairs[f"waveforms_{tenths}"], training=False)
-        pairs[f"embeddings_{tenths}"] = np.asarray(embeddings)
+    for number, inputs in enumerate(_random_inputs(config)):
+        pairs[f"inputs_{number}"] = inputs.astype("float32")
+        embeddings = encoder(pairs[f"inputs_{number}"], training=False)
+        pairs[f"embeddings_{number}"] = np.asarray(embeddings)
     with tempfile.TemporaryDirectory() as folder:
         expected = pathlib.Path(folder) / "expected.npz"
         np.savez(expected, **pairs)

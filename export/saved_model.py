@@ -11,11 +11,12 @@ import tensorflow as tf
 METADATA = "metadata.json"
 
 
-def write(encoder, metadata, output):
-    """Writes an encoder of waveforms as a SavedModel that TF Hub's clients can call and train.
+def write(encoder, inputs, metadata, output):
+    """Writes an encoder as a SavedModel that TF Hub's clients can call and train.
 
     Args:
-        encoder: Built Keras layer from waveforms `(batch, samples)` to embeddings.
+        encoder: Built Keras layer from a batch of inputs to embeddings.
+        inputs: `tf.TensorSpec` of a batch, with the name that the signature gives it.
         metadata: Record that goes into `metadata.json` beside the model, with the architecture.
         output: Folder to make.
 
@@ -28,9 +29,9 @@ def write(encoder, metadata, output):
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(f"{output.name}.unfinished-{os.getpid()}")
     try:
-        root = _callable_root(encoder)
-        serving = tf.function(lambda waveforms: {"embeddings": root.__call__(waveforms)})
-        signature = serving.get_concrete_function(_waveforms_spec())
+        root = _callable_root(encoder, inputs)
+        serving = tf.function(lambda x: {"embeddings": root.__call__(x)})
+        signature = serving.get_concrete_function(inputs)
         tf.saved_model.save(root, str(unfinished), signatures={"serving_default": signature})
         # From the architecture a reader builds the same encoder untrained.
         architecture = keras.saving.serialize_keras_object(encoder)
@@ -41,22 +42,16 @@ def write(encoder, metadata, output):
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _waveforms_spec():
-    return tf.TensorSpec((None, None), tf.float32, name="waveforms")
-
-
-def _callable_root(encoder):
+def _callable_root(encoder, inputs):
     """A root that `hub.load` gives back as a function with variables.
 
     Not a `tf.Module`, which reloads without `variables`; not `Model.export`, whose root cannot be
     called.
     """
     root = tf.train.Checkpoint(model=encoder)
-    root.__call__ = tf.function(
-        lambda waveforms, training=False: encoder(waveforms, training=training)
-    )
+    root.__call__ = tf.function(lambda x, training=False: encoder(x, training=training))
     for training in (False, True):
-        root.__call__.get_concrete_function(_waveforms_spec(), training=training)
+        root.__call__.get_concrete_function(inputs, training=training)
     root.variables = [variable.value for variable in encoder.variables]
     root.trainable_variables = [variable.value for variable in encoder.trainable_variables]
     root.regularization_losses = []

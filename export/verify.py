@@ -3,7 +3,7 @@
 Example:
   python -m export.verify --export=DIR --expected=FILE.npz
 
-FILE.npz holds pairs of arrays: `waveforms_NAME`, and `embeddings_NAME` that the checkpoint gave for
+FILE.npz holds pairs of arrays: `inputs_NAME`, and `embeddings_NAME` that the checkpoint gave for
 them. Prints the largest difference; above 1e-5 is a failure.
 """
 
@@ -24,12 +24,14 @@ def largest_difference(folder, expected):
 
     loaded = tf.saved_model.load(folder)
     differences = []
-    for name in [name for name in expected if name.startswith("waveforms_")]:
-        waveforms = tf.constant(expected[name])
-        called = loaded(waveforms, training=False)
-        served = loaded.signatures["serving_default"](waveforms=waveforms)["embeddings"]
+    serve = loaded.signatures["serving_default"]
+    (input_name,) = serve.structured_input_signature[1]
+    for name in [name for name in expected if name.startswith("inputs_")]:
+        inputs = tf.constant(expected[name])
+        called = loaded(inputs, training=False)
+        served = serve(**{input_name: inputs})["embeddings"]
         for outputs in (called, served):
-            difference = np.max(np.abs(outputs - expected[name.replace("waveforms", "embeddings")]))
+            difference = np.max(np.abs(outputs - expected[name.replace("inputs", "embeddings")]))
             differences.append(np.inf if np.isnan(difference) else float(difference))
     return max(differences)
 
@@ -46,5 +48,5 @@ def main(argv):
 
 if __name__ == "__main__":
     flags.DEFINE_string("export", None, "folder of the SavedModel", required=True)
-    flags.DEFINE_string("expected", None, "waveforms and their embeddings, .npz", required=True)
+    flags.DEFINE_string("expected", None, "inputs and their embeddings, .npz", required=True)
     app.run(main)

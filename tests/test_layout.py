@@ -19,6 +19,7 @@ STAGES = (
         "permutations",
         "shuffle",
         "encoders",
+        "backbones",
         "ranking",
         "losses",
         "metrics",

@@ -20,7 +20,7 @@ import pytest
 
 import keras_s2l
 from training.config import DataConfig
-from training.data import notes, recordings
+from training.data import notes, sets
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SETTINGS = ("--steps=10", "--batch_size=8", "--evaluate_every=3", "--seed=5")
@@ -82,7 +82,7 @@ def data(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(notes, "PROGRAMS", [8 * f + member for f in range(15) for member in (0, 1)])
         patch.setattr(notes, "PITCHES", range(48, 72, 6))
-        recordings.prepare(DataConfig(data_dir=str(folder / "sets")))
+        sets.prepare(DataConfig(data_dir=str(folder / "sets")))
     return f"--data_dir={folder / 'sets'}"
 
 

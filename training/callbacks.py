@@ -76,14 +76,14 @@ class SaveCheckpoint(keras.callbacks.Callback):
 class ShowReordering(keras.callbacks.Callback):
     """Shows in TensorBoard what the model makes of shuffled inputs."""
 
-    def __init__(self, folder, pictured, num_patches):
+    def __init__(self, folder, pictured, kind):
         super().__init__()
         self.writer = tf.summary.create_file_writer(str(folder))
         self.pictured = pictured
-        self.num_patches = num_patches
+        self.kind = kind
 
     def on_epoch_end(self, epoch, logs=None):
-        figure = pictures.reordering(self.model, *self.pictured, self.num_patches)
+        figure = pictures.reordering(self.model, *self.pictured, self.kind)
         with self.writer.as_default(step=epoch):
             tf.summary.image("reordering", pictures.as_image(figure))
         self.writer.flush()

@@ -34,6 +34,14 @@ class DataConfig:
     data_dir: str = _flag("", "where prepared data sets lie, instead of your TFDS folder")
 
 
+AXES = ("frequency", "time", "height", "width", "frames")
+BACKBONES = ("note", "alexnet", "image", "clip")
+OBJECTIVES = (
+    *("perturbed", "perturbed_samples", "soft_rank", "soft_rank_kl"),
+    *("mean_squared_error", "cross_entropy"),
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class PretrainConfig(DataConfig):
     """A pre-training run."""
@@ -43,10 +51,22 @@ class PretrainConfig(DataConfig):
     batch_size: int = _flag(64, "examples in a step, over all devices")
     learning_rate: float = _flag(1e-3, "of Adam")
     seed: int = _flag(0, "all weights, orders of examples and permutations follow from it")
-    num_patches: int = _flag(10, "number of patches that are put in order")
+    axis: str = _flag("frequency", "what is cut: frequency, time, height, width or frames")
+    num_patches: int = _flag(10, "number of patches along the axis that are put in order")
+    grid: tuple[int, ...] = _flag(
+        (), "in place of axis and num_patches the numbers of patches of a grid, such as 3,3"
+    )
+    gap: int = _flag(0, "steps, bins, pixels or frames left out between patches")
+    jitter: int = _flag(0, "room within which each patch moves, in the same unit")
+    normalize: bool = _flag(False, "bring each patch to mean 0 and standard deviation 1")
+    backbone: str = _flag("note", "network that sees one patch")
+    objective: str = _flag("perturbed", "what is learnt from; perturbed is the closed form")
     sigma: float = _flag(1.0, "noise of the perturbed rank in the Fenchel-Young loss")
+    num_samples: int = _flag(1, "draws of the objective perturbed_samples")
+    strength: float = _flag(1.0, "strength of the objectives soft_rank and soft_rank_kl")
+    num_permutations: int = _flag(100, "size of the fixed set of the objective cross_entropy")
     evaluate_every: int = _flag(500, "steps between evaluations, pictures and checkpoints")
-    axis: str = "frequency"
+    remainder: str = "error"
     hidden_units: int = 256
     embedding: str = "levels"
     sample_rate: int = 16000
@@ -61,15 +81,27 @@ class PretrainConfig(DataConfig):
 
     def check(self):
         """Raises `UserError` for numbers out of range."""
-        _refuse(self, ("steps", "batch_size", "evaluate_every", "num_patches"), 1)
-        for name in ("learning_rate", "sigma"):
+        at_least_1 = ("steps", "batch_size", "evaluate_every", "num_patches")
+        _refuse(self, (*at_least_1, "num_samples", "num_permutations"), 1)
+        _refuse(self, ("gap", "jitter"), 0)
+        if self.grid and min(self.grid) < 1:
+            raise UserError(f"--grid must be numbers above 0, such as 3,3. Received: {self.grid}.")
+        for name in ("learning_rate", "sigma", "strength"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"--{name} must be above 0. Received: {getattr(self, name)}.")
         _check_seed(self)
 
+    @property
+    def total_patches(self):
+        """Number of patches that are put in order."""
+        return math.prod(self.grid) if self.grid else self.num_patches
+
 
 # Choices of ours, which the run's records name as such.
-NOT_STATED_IN_THE_PAPER = ("floor", "hidden_units", "max_gain_db", "max_shift", "sigma", "seed")
+NOT_STATED_IN_THE_PAPER = (
+    *("floor", "gap", "hidden_units", "jitter", "max_gain_db", "max_shift", "normalize"),
+    *("num_samples", "seed", "sigma", "strength"),
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ def define(config_class, **choices):
     """
     for field in _settable(config_class):
         text = field.metadata["help"]
-        if field.default not in ("", None):
+        if field.default not in ("", None, ()):
             text += f" (default: {_as_text(field.default)})"
         if field.name in choices:
             flags.DEFINE_enum(field.name, None, choices[field.name], text)
@@ -32,6 +32,7 @@ def define(config_class, **choices):
 
 
 _DEFINE = {
+    bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
@@ -45,7 +46,7 @@ def _settable(config_class):
 
 
 def _kind(field):
-    """int, float, str or tuple, whether or not the field may be `None`."""
+    """bool, int, float, str or tuple, whether or not the field may be `None`."""
     kind = _type(field)
     return typing.get_origin(kind) or kind
 

@@ -3,10 +3,14 @@
 import keras
 
 import keras_s2l
+from training import objectives
+from training.data import sets
 
 
 def make_frontend(config):
-    """The layer from waveforms to what the model slices."""
+    """The layer from examples to what the model slices; pictures are sliced as they are."""
+    if sets.of(config).kind != "audio":
+        return keras.layers.Identity(name="pictures")
     return keras_s2l.LogSpectrogram(
         sample_rate=config.sample_rate,
         window_ms=config.window_ms,
@@ -18,21 +22,40 @@ def make_frontend(config):
     )
 
 
+def input_shape(config):
+    """Of what the model slices, with a batch of unknown size."""
+    data_set = sets.of(config)
+    if data_set.kind != "audio":
+        return (None, *data_set.shape)
+    return make_frontend(config).compute_output_shape((None, config.window_samples))
+
+
 def make_model(config):
     """The model of a config, with fresh weights that follow from its seed, built and compiled."""
+    shape = input_shape(config)
     keras.utils.set_random_seed(config.seed)
+    of_axis = {"num_patches": config.num_patches, "axis": config.axis}
+    patches = keras_s2l.Patches(
+        **({"grid": config.grid} if config.grid else of_axis),
+        remainder=config.remainder,
+        gap=config.gap,
+        jitter=config.jitter,
+        normalize=config.normalize,
+        seed=config.seed,
+        name="patches",
+    )
     model = keras_s2l.ShuffleToLearn(
-        keras_s2l.note_backbone(),
-        num_patches=config.num_patches,
-        axis=config.axis,
+        _backbone(config, channels=shape[-1]),
+        patches=patches,
         hidden_units=config.hidden_units,
         embedding=config.embedding,
+        permutations=objectives.permutations(config),
         seed=config.seed,
     )
-    model.build(make_frontend(config).compute_output_shape((None, config.window_samples)))
+    model.build(shape)
     model.compile(
         optimizer=keras.optimizers.Adam(config.learning_rate),
-        loss=keras_s2l.FenchelYoungRankLoss(config.sigma),
+        loss=objectives.make_loss(config),
         metrics=[keras_s2l.PatchAccuracy(), keras_s2l.ExactOrderAccuracy()],
         # XLA's convolutions are the slower ones on CPU: 1.5 times here.
         jit_compile=False,
@@ -40,3 +63,13 @@ def make_model(config):
     # Weights files hold the optimizer too; unbuilt, it would skip them with a mere warning.
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _backbone(config, channels):
+    make = {
+        "note": keras_s2l.note_backbone,
+        "alexnet": lambda: keras_s2l.alexnet_backbone(channels),
+        "image": lambda: keras_s2l.image_backbone(channels),
+        "clip": lambda: keras_s2l.clip_backbone(channels),
+    }
+    return make[config.backbone]()

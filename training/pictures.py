@@ -8,39 +8,48 @@ import matplotlib.figure
 import numpy as np
 
 
-def reordering(model, inputs, order, num_patches):
-    """Spectrograms as they were, as the network sees them, and as it puts them in order.
+def reordering(model, inputs, order, kind):
+    """Examples as they were, as the network sees them, and as it puts them in order.
 
     Args:
         model: A built `ShuffleToLearn`.
-        inputs: Array `(examples, time, frequency, 1)`.
+        inputs: Array `(examples, ...)`.
         order: Integers `(examples, num_patches)`, how to shuffle them.
-        num_patches: Number of frequency bands, whose borders are drawn.
+        kind: "audio" for spectrograms `(time, frequency, 1)`, "image" or "video".
 
     Returns:
         A matplotlib figure: a row for each example.
     """
     shuffled, restored = model.reorder(inputs, order)
     columns = {"input": inputs, "shuffled": shuffled, "put in order by the model": restored}
-    figure = matplotlib.figure.Figure((9, 2.4 * len(inputs)), layout="constrained")
+    width, height = (12, 1.2) if kind == "video" else (9, 2.4)
+    figure = matplotlib.figure.Figure((width, height * len(inputs)), layout="constrained")
     axes = figure.subplots(len(inputs), len(columns), squeeze=False)
     for row, example_axes in enumerate(axes):
         top = max(float(np.max(inputs[row])), 1e-6)
         for axis, (title, examples) in zip(example_axes, columns.items()):
-            picture = np.asarray(examples[row])[..., 0].T
-            axis.imshow(picture, origin="lower", aspect="auto", cmap="magma", vmin=0, vmax=top)
-            for border in range(1, num_patches):
-                axis.axhline(
-                    border * picture.shape[0] / num_patches - 0.5, color="white", linewidth=0.5
-                )
+            example = np.asarray(examples[row])
+            if kind == "audio":
+                picture, look = example[..., 0].T, {"origin": "lower", "aspect": "auto"}
+            else:
+                picture, look = _as_strip(example) if kind == "video" else example, {}
+            shades = {"cmap": "magma" if kind == "audio" else "gray", "vmin": 0, "vmax": top}
+            axis.imshow(np.squeeze(np.clip(picture, 0, top)), **look, **shades)
             axis.set_xticks([])
             axis.set_yticks([])
             if row == 0:
                 axis.set_title(title)
-        example_axes[0].set_ylabel("frequency")
-    for axis in axes[-1]:
-        axis.set_xlabel("time")
+        if kind == "audio":
+            example_axes[0].set_ylabel("frequency")
+    if kind == "audio":
+        for axis in axes[-1]:
+            axis.set_xlabel("time")
     return figure
+
+
+def _as_strip(clip, most=8):
+    """Up to so many frames of a clip beside each other."""
+    return np.concatenate(clip[:: -(-len(clip) // most)], axis=1)
 
 
 def learning_curve(rows, chance):
@@ -48,8 +57,8 @@ def learning_curve(rows, chance):
     figure = matplotlib.figure.Figure((6, 3.5), layout="constrained")
     axis = figure.subplots()
     steps = [row["step"] for row in rows]
-    axis.plot(steps, [row["val_patch_accuracy"] for row in rows], "o-", label="held-out notes")
-    axis.plot(steps, [row["patch_accuracy"] for row in rows], ".--", label="training notes")
+    axis.plot(steps, [row["val_patch_accuracy"] for row in rows], "o-", label="held out")
+    axis.plot(steps, [row["patch_accuracy"] for row in rows], ".--", label="training")
     axis.axhline(chance, color="gray", linestyle=":", label="chance")
     axis.set(xlabel="step", ylabel="patches in their place", ylim=(0, 1))
     axis.legend()

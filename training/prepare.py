@@ -10,10 +10,13 @@ from training.data import DATA_SETS
 
 
 def main():
-    from training.data import recordings
+    from training.data import sets
 
     config = DataConfig(**flags.given(DataConfig))
-    builder = recordings.prepare(config)
+    builder = sets.prepare(config)
+    if builder is None:
+        print(f"{config.data} is generated anew by each program: there is nothing to prepare.")
+        return 0
     sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
     print(f"{config.data}: {sizes} in {builder.data_dir} ({builder.info.dataset_size})")
     return 0

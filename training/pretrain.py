@@ -8,7 +8,7 @@ final.weights.h5 and report.json. Ctrl-C saves a checkpoint and stops; the same 
 """
 
 from training import flags
-from training.config import PretrainConfig
+from training.config import AXES, BACKBONES, OBJECTIVES, PretrainConfig
 from training.data import DATA_SETS
 from training.recipes import RECIPES
 
@@ -28,13 +28,20 @@ def main():
         return flags.STOPPED
     accuracy, chance = report["held_out"]["patch_accuracy"], report["chance_patch_accuracy"]
     print(
-        f"Finished: {accuracy:.1%} of the patches of held-out notes put in their place (chance "
+        f"Finished: {accuracy:.1%} of the patches of held-out examples put in their place (chance "
         f"{chance:.1%}). Weights: {workdir}/{pretrain_lib.FINAL_WEIGHTS}"
     )
     return 0
 
 
 if __name__ == "__main__":
-    flags.define(PretrainConfig, recipe=list(RECIPES), data=list(DATA_SETS))
+    flags.define(
+        PretrainConfig,
+        recipe=list(RECIPES),
+        data=list(DATA_SETS),
+        axis=list(AXES),
+        backbone=list(BACKBONES),
+        objective=list(OBJECTIVES),
+    )
     flags.folder("workdir", "folder of the run; the same folder resumes it")
     flags.run(main)

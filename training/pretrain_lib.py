@@ -9,10 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training import callbacks, models, pictures, records
+from training import callbacks, models, objectives, pictures, records
 from training.checkpoints import Checkpoints, save_weights
 from training.config import NOT_STATED_IN_THE_PAPER
-from training.data import recordings, stream
+from training.data import sets, stream
+from training.data.examples import as_inputs
 from training.errors import UserError
 
 FINAL_WEIGHTS = "final.weights.h5"
@@ -93,9 +94,9 @@ def run(config, workdir):
         "config": records.as_json(config),
         "environment": records.environment(),
         "held_out": {name: round(float(value), 6) for name, value in metrics.items()},
-        "chance_patch_accuracy": 1 / config.num_patches,
-        "recordings": len(material.examples),
-        "silent_recordings_left_out": material.num_silent,
+        "chance_patch_accuracy": 1 / config.total_patches,
+        "examples": len(material.examples),
+        "left_out": material.left_out,
         "steps_of_this_process": config.steps - start,
         "seconds_of_this_process": round(time.monotonic() - began, 1),
         "peak_memory_bytes": records.peak_memory_bytes(),
@@ -115,35 +116,42 @@ def finished(config, workdir):
 
 @dataclasses.dataclass(frozen=True)
 class _Material:
-    """Log spectrograms `(examples, time, frequency, 1)` to learn from, to measure, to look at."""
+    """What a model slices, `(examples, ...)`, to learn from, to measure, and to look at."""
 
-    examples: np.ndarray
-    num_silent: int
+    kind: str
+    examples: np.ndarray  # Log spectrograms, or pictures in uint8.
+    left_out: dict
     validation: tf.data.Dataset  # Of (x, order), always the same.
     pictured: tuple[np.ndarray, np.ndarray]  # (x, order) of a few.
 
 
 def _load_material(config):
-    train = recordings.load(config, "train")
-    held_out = recordings.load(config, "test_notes")
+    data_set = sets.of(config)
+    train, held_out = (data_set.load(config, split) for split in ("train", data_set.held_out))
     frontend = models.make_frontend(config)
     examples, measured = (
-        stream.batched(part.audio, lambda audio: frontend(recordings.waveforms(audio)))
+        # Pictures stay as small as they are until they are used.
+        stream.batched(part.inputs, lambda stored: frontend(as_inputs(stored)))
+        if part.kind == "audio"
+        else part.inputs
         for part in (train, held_out)
     )
-    print(
-        f"{len(examples)} notes to learn from, {len(measured)} held out"
-        + (f", {train.num_silent} silent ones left out" if train.num_silent else ""),
-        flush=True,
-    )
-    orders = stream.fixed_orders(len(measured), config.num_patches, config.seed)
+    left_out = f", {len(train.left_out)} left out" if train.left_out else ""
+    print(f"{len(examples)} examples to learn from{left_out}, {len(measured)} held out", flush=True)
+    orders = stream.fixed_orders(len(measured), _orders(config), config.seed)
     chosen = np.linspace(0, len(measured), NUM_PICTURED, endpoint=False, dtype=int)
+    validation = tf.data.Dataset.from_tensor_slices((measured, orders)).batch(256)
     return _Material(
+        train.kind,
         examples,
-        train.num_silent,
-        tf.data.Dataset.from_tensor_slices((measured, orders)).batch(256),
-        (measured[chosen], orders[chosen]),
+        train.left_out,
+        validation.map(lambda x, order: (stream.as_floats(x), order)),
+        (stream.as_floats(measured[chosen]).numpy(), orders[chosen]),
     )
+
+
+def _orders(config):
+    return stream.Orders(config.total_patches, objectives.permutations(config))
 
 
 def _fit(config, workdir, model, start, material, checkpoints):
@@ -155,7 +163,7 @@ def _fit(config, workdir, model, start, material, checkpoints):
         stop,
         callbacks.LogStep(),
         keras.callbacks.CSVLogger(str(workdir / "log.csv"), append=True),
-        callbacks.ShowReordering(board / "pictures", material.pictured, config.num_patches),
+        callbacks.ShowReordering(board / "pictures", material.pictured, material.kind),
         keras.callbacks.TensorBoard(str(board), write_graph=False),
         callbacks.SaveCheckpoint(checkpoints),  # Last, so that no row of the log lacks one.
     ]
@@ -164,7 +172,7 @@ def _fit(config, workdir, model, start, material, checkpoints):
         for begin, end, every in segments(start, config.steps, config.evaluate_every):
             batches = stream.example_stream(
                 material.examples,
-                config.num_patches,
+                _orders(config),
                 config.batch_size,
                 config.seed,
                 begin,
@@ -190,11 +198,11 @@ def _fit(config, workdir, model, start, material, checkpoints):
 
 def _save_pictures(config, workdir, model, material):
     pictures.save(
-        pictures.reordering(model, *material.pictured, config.num_patches),
+        pictures.reordering(model, *material.pictured, material.kind),
         workdir / "pictures" / "reordered.png",
     )
     pictures.save(
-        pictures.learning_curve(records.read_log(workdir / "log.csv"), 1 / config.num_patches),
+        pictures.learning_curve(records.read_log(workdir / "log.csv"), 1 / config.total_patches),
         workdir / "pictures" / "learning_curve.png",
     )
 

@@ -14,4 +14,73 @@ def notes():
     return PretrainConfig(recipe="notes")
 
 
-RECIPES = {"notes": notes}
+def notes_time():
+    """Ten pieces of each note, from its onset to its decay, of 0.1 s each.
+
+    A steady tone cannot be ordered: what can is the attack, the decay and the end. So notes are not
+    shifted, for all of them begin at the beginning.
+
+    Command: python -m training.pretrain --recipe=notes_time --workdir=runs/notes_time
+    """
+    return PretrainConfig(
+        recipe="notes_time",
+        axis="time",
+        remainder="crop",
+        window_ms=32.0,
+        stride_ms=10.0,
+        fft_length=512,
+        num_mel_bins=60,
+        max_shift=0,
+        steps=3000,
+    )
+
+
+def notes_grid():
+    """Nine patches of each note: three frequency bands by three pieces of time.
+
+    Command: python -m training.pretrain --recipe=notes_grid --workdir=runs/notes_grid
+    """
+    return PretrainConfig(recipe="notes_grid", grid=(3, 3), max_shift=0, steps=3000)
+
+
+def moving_digits():
+    """Eight pieces of two frames of generated clips of moving digits.
+
+    Command: python -m training.pretrain --recipe=moving_digits --workdir=runs/moving_digits
+    """
+    return PretrainConfig(
+        recipe="moving_digits",
+        data="moving_digits",
+        axis="frames",
+        num_patches=8,
+        backbone="clip",
+        batch_size=32,
+        steps=2000,
+        max_shift=0,
+        max_gain_db=0.0,
+    )
+
+
+def digit_scenes():
+    """A grid of nine pieces of generated stills of several digits.
+
+    Command: python -m training.pretrain --recipe=digit_scenes --workdir=runs/digit_scenes
+    """
+    return PretrainConfig(
+        recipe="digit_scenes",
+        data="digit_scenes",
+        grid=(3, 3),
+        gap=2,
+        jitter=2,
+        backbone="image",
+        batch_size=64,
+        steps=3000,
+        max_shift=0,
+        max_gain_db=0.0,
+    )
+
+
+RECIPES = {
+    recipe.__name__: recipe
+    for recipe in (notes, notes_time, notes_grid, moving_digits, digit_scenes)
+}

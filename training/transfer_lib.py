@@ -9,17 +9,12 @@ import tqdm
 
 import keras_s2l
 from training import pictures, records
-from training.data import recordings, stream
+from training.data import sets, stream
+from training.data.examples import as_inputs
 from training.errors import UserError
 from training.heads import Head
 
-# Task: split that it is tested on, and the metric.
-TASKS = {
-    "family": ("test_instruments", "accuracy"),
-    "instrument": ("test_notes", "accuracy"),
-    "pitch": ("test_instruments", "mean squared error in semitones²"),
-}
-# "calibrated" is the untrained one with batch-norm statistics of unlabelled recordings.
+# "calibrated" is the untrained one with batch-norm statistics of unlabelled examples.
 ENCODERS = ("pretrained", "untrained", "calibrated")
 CALIBRATION_BATCHES = 60
 CALIBRATION_BATCH_SIZE = 64
@@ -43,31 +38,25 @@ def run(config, workdir):
     workdir = pathlib.Path(workdir)
     records.refuse_other_run(workdir, config)
     metadata = _metadata(config)
-    splits = {
-        split: recordings.load(config, split)
-        for split in ("train", "test_notes", "test_instruments")
-    }
-    rate = metadata["input"]["sample_rate"]
-    if splits["train"].sample_rate != rate:
+    data_set = sets.of(config)
+    splits = {split: data_set.load(config, split) for split in data_set.splits()}
+    train = splits["train"]
+    _refuse_other_inputs(config, metadata["input"], train)
+    if max(config.num_labels) > len(train):
         raise UserError(
-            f"--encoder={config.encoder} takes {rate} samples a second, --data={config.data} has "
-            f"{splits['train'].sample_rate}."
-        )
-    if max(config.num_labels) > len(splits["train"].audio):
-        raise UserError(
-            f"--num_labels={max(config.num_labels)} is more than the {len(splits['train'].audio)} "
-            "labelled training recordings."
+            f"--num_labels={max(config.num_labels)} is more than the {len(train)} labelled "
+            f"training examples of --data={config.data}."
         )
     records.write_config(workdir, config)
     embeddings = {
         name: {split: _embed(encoder, part) for split, part in splits.items()}
-        for name, encoder in _encoders(config, metadata, splits["train"].audio).items()
+        for name, encoder in _encoders(config, metadata, train).items()
     }
     report = {
         "config": records.as_json(config),
         "encoder": {name: metadata[name] for name in ("name", "embedding", "dimensions")},
         "environment": records.environment(),
-        "tasks": _tasks(config, splits, embeddings),
+        "tasks": _tasks(config, data_set.tasks, splits, embeddings),
         "seconds": round(time.monotonic() - began, 1),
         "peak_memory_bytes": records.peak_memory_bytes(),
     }
@@ -92,26 +81,56 @@ def _metadata(config):
     return metadata
 
 
+def _refuse_other_inputs(config, expected, examples):
+    """Raises `UserError` if examples are not what the encoder takes."""
+    if expected["kind"] != examples.kind:
+        raise UserError(
+            f"--encoder={config.encoder} takes {expected['kind']}, --data={config.data} is "
+            f"{examples.kind}."
+        )
+    if examples.kind == "audio" and expected["sample_rate"] != examples.sample_rate:
+        raise UserError(
+            f"--encoder={config.encoder} takes {expected['sample_rate']} samples a second, "
+            f"--data={config.data} has {examples.sample_rate}."
+        )
+    shape = list(examples.inputs.shape[1:])
+    if examples.kind != "audio" and expected["shape"] != shape:
+        raise UserError(
+            f"--encoder={config.encoder} takes pictures of shape {expected['shape']}, "
+            f"--data={config.data} has {shape}."
+        )
+
+
 def _encoders(config, metadata, unlabelled):
     """The exported encoder, and its architecture with fresh weights, as they are and calibrated."""
     architecture = metadata["architecture"]
-    calibrated = _fresh(with_batch_norm_momentum(architecture, 0.9), config.seed)
+    shape = _input_shape(metadata)
+    calibrated = _fresh(with_batch_norm_momentum(architecture, 0.9), shape, config.seed)
     chosen = np.random.default_rng(config.seed).permutation(len(unlabelled))
     for number in range(CALIBRATION_BATCHES):
         batch = chosen[number * CALIBRATION_BATCH_SIZE :][:CALIBRATION_BATCH_SIZE]
         if len(batch):
-            calibrated(recordings.waveforms(unlabelled[batch]), training=True)
+            calibrated(unlabelled.batch(batch), training=True)
     return {
         "pretrained": keras_s2l.HubEncoder(config.encoder, trainable=False),
-        "untrained": _fresh(architecture, config.seed),
+        "untrained": _fresh(architecture, shape, config.seed),
         "calibrated": calibrated,
     }
 
 
-def _fresh(architecture, seed):
+def _input_shape(metadata):
+    """Of a batch: waveforms may have any length, pictures have one size."""
+    return (
+        (None, None)
+        if metadata["input"]["kind"] == "audio"
+        else (None, *metadata["input"]["shape"])
+    )
+
+
+def _fresh(architecture, shape, seed):
     keras.utils.set_random_seed(seed)
     encoder = keras.saving.deserialize_keras_object(architecture)
-    encoder.build((None, None))
+    encoder.build(shape)
     return encoder
 
 
@@ -128,27 +147,25 @@ def with_batch_norm_momentum(architecture, momentum):
 
 
 def _embed(encoder, part):
-    return stream.batched(
-        part.audio, lambda audio: encoder(recordings.waveforms(audio), training=False)
-    )
+    return stream.batched(part.inputs, lambda stored: encoder(as_inputs(stored), training=False))
 
 
-def _tasks(config, splits, embeddings):
+def _tasks(config, data_tasks, splits, embeddings):
     """The cells of every task, with a progress bar over all heads."""
-    total = len(TASKS) * len(ENCODERS) * len(config.num_labels) * config.seeds
+    total = len(data_tasks) * len(ENCODERS) * len(config.num_labels) * config.seeds
     tasks = {}
     with tqdm.tqdm(total=total, desc="Training heads", unit="head", mininterval=1.0) as progress:
-        for task, (test_split, metric) in TASKS.items():
-            labels = splits["train"].labels[task], splits[test_split].labels[task]
-            classes = None if task == "pitch" else np.unique(labels[0])
+        for name_of_task, task in data_tasks.items():
+            labels = [splits[split].labels[name_of_task] for split in ("train", task.test_split)]
+            classes = None if task.is_regression else np.unique(labels[0])
             if classes is not None:  # Heads number the classes from 0 without holes.
                 labels = tuple(np.searchsorted(classes, part) for part in labels)
-            tasks[task] = {"metric": metric}
+            rows = tasks[name_of_task] = {"metric": task.metric}
             for name in ENCODERS:
-                train, test = embeddings[name]["train"], embeddings[name][test_split]
+                train, test = embeddings[name]["train"], embeddings[name][task.test_split]
                 num_classes = None if classes is None else len(classes)
                 head = Head(train.shape[1], num_classes, config)
-                cells = tasks[task][name] = {}
+                cells = rows[name] = {}
                 for count in config.num_labels:
                     scores = []
                     for draw in range(config.seeds):

@@ -17,20 +17,16 @@ def encoder():
     return keras.Model(inputs, layer(keras.ops.tanh(inputs)))
 
 
-@pytest.fixture(autouse=True)
-def five_samples(monkeypatch):
-    monkeypatch.setattr(
-        saved_model, "_waveforms_spec", lambda: tf.TensorSpec((None, 5), name="waveforms")
-    )
+INPUTS = tf.TensorSpec((None, 5), tf.float32, name="samples")
 
 
 def expected(encoder):
     x = np.random.default_rng(0).normal(size=(2, 5)).astype("float32")
-    return {"waveforms_5": x, "embeddings_5": np.array(encoder(x))}
+    return {"inputs_5": x, "embeddings_5": np.array(encoder(x))}
 
 
 def test_the_export_gives_what_the_encoder_gave(encoder, tmp_path):
-    saved_model.write(encoder, {"name": "mine"}, tmp_path / "export")
+    saved_model.write(encoder, INPUTS, {"name": "mine"}, tmp_path / "export")
     assert verify.largest_difference(str(tmp_path / "export"), expected(encoder)) <= 1e-6
     metadata = json.loads((tmp_path / "export" / "metadata.json").read_text())
     assert metadata["name"] == "mine"
@@ -40,14 +36,14 @@ def test_the_export_gives_what_the_encoder_gave(encoder, tmp_path):
 
 @pytest.mark.parametrize("change", [0.1, np.nan])
 def test_an_export_that_differs_is_noticed(encoder, change, tmp_path):
-    saved_model.write(encoder, {}, tmp_path / "export")
+    saved_model.write(encoder, INPUTS, {}, tmp_path / "export")
     wrong = expected(encoder)
     wrong["embeddings_5"][1, 2] += change
     assert verify.largest_difference(str(tmp_path / "export"), wrong) > verify.TOLERANCE
 
 
 def test_variables_are_listed_each_once(encoder, tmp_path):
-    saved_model.write(encoder, {}, tmp_path / "export")
+    saved_model.write(encoder, INPUTS, {}, tmp_path / "export")
     loaded = tf.saved_model.load(str(tmp_path / "export"))
     assert [v.shape for v in loaded.trainable_variables] == [(5, 3), (3,)]
     assert len(loaded.variables) == 2 and list(loaded.regularization_losses) == []
@@ -59,7 +55,7 @@ def test_a_failed_export_leaves_nothing(encoder, monkeypatch, tmp_path):
 
     monkeypatch.setattr(tf.saved_model, "save", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        saved_model.write(encoder, {}, tmp_path / "export")
+        saved_model.write(encoder, INPUTS, {}, tmp_path / "export")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -67,11 +63,11 @@ def test_a_folder_that_holds_anything_is_not_touched(encoder, tmp_path):
     (tmp_path / "export").mkdir()
     (tmp_path / "export" / "mine.txt").write_text("keep")
     with pytest.raises(FileExistsError):
-        saved_model.write(encoder, {}, tmp_path / "export")
+        saved_model.write(encoder, INPUTS, {}, tmp_path / "export")
     assert [path.name for path in (tmp_path / "export").iterdir()] == ["mine.txt"]
 
 
 def test_an_empty_folder_is_filled(encoder, tmp_path):
     (tmp_path / "export").mkdir()
-    saved_model.write(encoder, {}, tmp_path / "export")
+    saved_model.write(encoder, INPUTS, {}, tmp_path / "export")
     assert (tmp_path / "export" / "saved_model.pb").exists()

@@ -25,7 +25,8 @@ def encoder():
 @pytest.fixture(scope="module")
 def handle(encoder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub") / "export"
-    saved_model.write(encoder, {"input": {"sample_rate": 16000}}, folder)
+    inputs = tf.TensorSpec((None, None), tf.float32, name="waveforms")
+    saved_model.write(encoder, inputs, {"input": {"sample_rate": 16000}}, folder)
     return str(folder)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.config import DataConfig
-from training.data import notes, recordings
+from training.data import notes, sets
 from training.errors import UserError
 
 
@@ -85,15 +85,15 @@ def test_splits_hold_out_instruments_of_every_family_and_whole_notes():
 @pytest.mark.slow
 def test_a_prepared_set_holds_what_was_rendered(few_notes, tmp_path):
     config = DataConfig(data_dir=str(tmp_path))
-    made = {split: recordings.load(config, split) for split in ("train", "test_instruments")}
+    made = {split: sets.of(config).load(config, split) for split in ("train", "test_instruments")}
     by_label = {
         (int(note["instrument"]), int(note["pitch"]), note["velocity"]): note for note in rendered()
     }
     audio = {note["audio"].tobytes() for note in by_label.values()}
     for part in made.values():
-        assert part.sample_rate == 16000 and part.audio.dtype == np.int16
+        assert part.sample_rate == 16000 and part.inputs.dtype == np.int16
         np.testing.assert_array_equal(part.labels["family"], part.labels["instrument"] // 8)
-        assert all(recording.tobytes() in audio for recording in part.audio)
+        assert all(recording.tobytes() in audio for recording in part.inputs)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_what_is_no_sound_bank_is_refused_and_nothing_prepared(content, message,
         path.write_bytes(content)
     config = DataConfig(soundfont=str(path), data_dir=str(tmp_path / "sets"))
     with pytest.raises(UserError, match=message):
-        recordings.load(config, "train")
+        sets.of(config).load(config, "train")
     assert not list((tmp_path / "sets").rglob("*.tfrecord*"))
 
 
@@ -118,5 +118,5 @@ def test_a_bank_without_notes_for_a_split_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(notes, "PROGRAMS", [0])
     monkeypatch.setattr(notes, "PITCHES", range(48, 60))
     with pytest.raises(UserError, match="no notes for the split test_instruments"):
-        recordings.load(DataConfig(data_dir=str(tmp_path)), "train")
+        sets.SETS["notes"].load(DataConfig(data_dir=str(tmp_path)), "train")
     assert not list(tmp_path.rglob("*.tfrecord*"))

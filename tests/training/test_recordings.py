@@ -4,24 +4,25 @@ import numpy as np
 import pytest
 
 from training.config import DataConfig
-from training.data import recordings
-from training.data.recordings import Recordings
+from training.data import recordings, sets
+from training.data.examples import Examples, as_inputs
 from training.errors import UserError
 
 
 def make(audio):
     audio = np.asarray(audio)
-    return Recordings(audio, {"pitch": np.arange(len(audio))}, 16000)
+    return Examples("audio", audio, {"pitch": np.arange(len(audio))}, sample_rate=16000)
 
 
 def test_silent_recordings_are_left_out_and_counted_with_their_labels():
     kept = recordings.usable(make(np.float32([[0, 0], [0.5, 0], [0, 1e-5], [0, -0.5]])), "set")
     np.testing.assert_array_equal(kept.labels["pitch"], [1, 3])
-    assert kept.num_silent == 2 and len(kept.audio) == 2
+    assert kept.left_out == {"recording 0": "silent", "recording 2": "silent"}
+    assert len(kept) == 2
 
 
 def test_the_loudest_negative_sample_of_16_bits_is_loud():
-    assert recordings.usable(make(np.int16([[-32768, 0]])), "set").num_silent == 0
+    assert recordings.usable(make(np.int16([[-32768, 0]])), "set").left_out == {}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -44,10 +45,14 @@ def test_empty_is_refused():
 
 def test_an_unknown_data_set_lists_the_known_ones():
     with pytest.raises(UserError, match=r"Unknown --data=drums\. Known data sets: notes"):
-        recordings.prepare(DataConfig(data="drums"))
+        sets.prepare(DataConfig(data="drums"))
 
 
 def test_waveforms_are_within_one():
-    audio = recordings.waveforms(np.int16([[-32768, 0, 32767]]))
+    audio = as_inputs(np.int16([[-32768, 0, 32767]]))
     assert audio.dtype == np.float32
     np.testing.assert_allclose(audio, [[-1, 0, 32767 / 32768]])
+
+
+def test_pictures_are_between_0_and_1():
+    np.testing.assert_allclose(as_inputs(np.uint8([[0, 51, 255]])), [[0, 0.2, 1]], rtol=1e-6)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_s2l import LogSpectrogram
 from training.data import stream
@@ -10,7 +11,7 @@ EXAMPLES = np.tile(np.arange(10, dtype="float32")[:, None, None, None], (1, 3, 1
 
 
 def batches(start, end, seed=3, batch_size=4):
-    stream_ = stream.example_stream(EXAMPLES, 5, batch_size, seed, start, end)
+    stream_ = stream.example_stream(EXAMPLES, stream.Orders(5), batch_size, seed, start, end)
     return [(x.numpy()[:, 0, 0, 0].astype(int), order.numpy()) for x, order in stream_]
 
 
@@ -45,7 +46,9 @@ def test_another_seed_gives_another_stream():
 
 
 def test_orders_of_an_evaluation_are_always_the_same():
-    np.testing.assert_array_equal(stream.fixed_orders(6, 5, 0), stream.fixed_orders(6, 5, 0))
+    np.testing.assert_array_equal(
+        stream.fixed_orders(6, stream.Orders(5), 0), stream.fixed_orders(6, stream.Orders(5), 0)
+    )
 
 
 @pytest.mark.parametrize("num_examples", [1, 3, 4, 9])
@@ -64,7 +67,7 @@ def test_delayed_examples_begin_with_zeros_and_lose_their_end():
 
 def varied(augmentation, start, end):
     x = np.ones((8, 6, 1, 1), "float32")
-    batches_ = stream.example_stream(x, 3, 8, 0, start, end, augmentation)
+    batches_ = stream.example_stream(x, stream.Orders(3), 8, 0, start, end, augmentation)
     return np.concatenate([batch.numpy() for batch, _ in batches_])[..., 0, 0]
 
 
@@ -89,3 +92,19 @@ def test_louder_is_the_spectrogram_of_the_louder_waveform():
     gains = np.float32([6.0, -12.0])
     expected = frontend(waveforms * 10 ** (gains[:, None] / 20))
     np.testing.assert_allclose(stream.louder(frontend(waveforms), gains), expected, rtol=1e-4)
+
+
+def test_a_fixed_set_is_all_that_is_drawn_from():
+    permutations = np.int32([[0, 1, 2], [2, 1, 0]])
+    batches_ = stream.example_stream(EXAMPLES, stream.Orders(3, permutations), 8, 0, 0, 20)
+    orders = np.concatenate([order.numpy() for _, order in batches_])
+    assert {tuple(row) for row in orders.tolist()} == {(0, 1, 2), (2, 1, 0)}
+    assert 50 < (orders[:, 0] == 0).sum() < 110  # Of 160.
+
+
+def test_pictures_are_given_between_0_and_1():
+    pictures = np.arange(2 * 3 * 3, dtype="uint8").reshape(2, 3, 3, 1) * 15
+    ((x, _),) = stream.example_stream(pictures, stream.Orders(3), 2, 0, 0, 1)
+    expected = np.sort(pictures.astype("float32") / 255, axis=0)
+    assert x.dtype == tf.float32
+    np.testing.assert_allclose(np.sort(x, axis=0), expected, rtol=1e-6)

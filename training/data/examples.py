@@ -30,3 +30,13 @@ class Examples:
 
     def __len__(self):
         return len(self.inputs)
+
+    def batch(self, index):
+        """Inputs as models take them, float32: waveforms in [-1, 1], pictures in [0, 1]."""
+        return as_inputs(self.inputs[index])
+
+
+def as_inputs(stored):
+    """float32: int16 waveforms in [-1, 1], uint8 pictures in [0, 1], floats as they are."""
+    full_scale = {np.dtype("int16"): 32768, np.dtype("uint8"): 255}.get(stored.dtype, 1)
+    return stored.astype("float32") / np.float32(full_scale)

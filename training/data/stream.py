@@ -19,8 +19,29 @@ class Augmentation:
     max_gain_db: float = 0.0
 
 
+@dataclasses.dataclass(frozen=True)
+class Orders:
+    """Which permutations are drawn.
+
+    Attributes:
+        num_patches: Length of each.
+        permutations: Integers `(num_permutations, num_patches)`, the only ones; None for all.
+    """
+
+    num_patches: int
+    permutations: np.ndarray | None = None
+
+    def draw(self, count, seed):
+        """Permutations int32 `(count, num_patches)` that follow from a stateless seed."""
+        if self.permutations is None:
+            return tf.argsort(tf.random.stateless_uniform([count, self.num_patches], seed), axis=1)
+        last = len(self.permutations)
+        chosen = tf.random.stateless_uniform([count], seed, 0, last, tf.int32)
+        return tf.gather(tf.constant(self.permutations, tf.int32), chosen)
+
+
 def example_stream(
-    examples, num_patches, batch_size, seed, start_step, end_step, augmentation=Augmentation()
+    examples, orders, batch_size, seed, start_step, end_step, augmentation=Augmentation()
 ):
     """Batches `(x, order)` of the steps from `start_step` up to `end_step`, exclusive.
 
@@ -29,15 +50,16 @@ def example_stream(
     the batch.
 
     Args:
-        examples: Log spectrograms `(examples, time, frequency, 1)`, in memory.
-        num_patches: Length of the permutations.
+        examples: Array `(examples, ...)` in memory: float32 log spectrograms
+            `(time, frequency, 1)`, or uint8 pictures, which are given in [0, 1].
+        orders: An `Orders`.
         batch_size: Examples in a batch, over all devices.
         seed: Integer from which everything follows.
         start_step, end_step: Range of steps.
         augmentation: An `Augmentation`.
 
     Returns:
-        A `tf.data.Dataset` of `(x, order)`: float `(batch_size, time, frequency, 1)`, int32
+        A `tf.data.Dataset` of `(x, order)`: float32 `(batch_size, ...)`, int32
         `(batch_size, num_patches)`.
     """
     examples = tf.constant(examples)
@@ -55,8 +77,8 @@ def example_stream(
             rounds=4,
         )
         step_seed = _step_seed(seed, step)
-        x = _augment(tf.gather(examples, index), augmentation, step_seed)
-        return x, _orders(step_seed, batch_size, num_patches)
+        x = _augment(as_floats(tf.gather(examples, index)), augmentation, step_seed)
+        return x, orders.draw(batch_size, step_seed)
 
     steps = tf.data.Dataset.range(start_step, end_step)
     return steps.map(batch_of, num_parallel_calls=2, deterministic=True).prefetch(2)
@@ -76,9 +98,15 @@ def _augment(x, augmentation, step_seed):
     return x
 
 
-def fixed_orders(num_examples, num_patches, seed):
+def fixed_orders(num_examples, orders, seed):
     """The permutations of an evaluation: int32 `(num_examples, num_patches)`, always the same."""
-    return _orders(_step_seed(seed, -1), num_examples, num_patches).numpy()
+    return orders.draw(num_examples, _step_seed(seed, -1)).numpy()
+
+
+def as_floats(x):
+    """Pictures in [0, 1]; floats as they are."""
+    x = tf.convert_to_tensor(x)
+    return tf.cast(x, tf.float32) / 255.0 if x.dtype == tf.uint8 else x
 
 
 def delayed(x, shifts):
@@ -99,10 +127,6 @@ def louder(x, gains_db):
 
 def _step_seed(seed, step):
     return tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), step)
-
-
-def _orders(step_seed, batch_size, num_patches):
-    return tf.argsort(tf.random.stateless_uniform([batch_size, num_patches], step_seed), axis=1)
 
 
 def batched(examples, function, batch_size=256):

@@ -1,0 +1,94 @@
+"""Each recipe runs from its data to a transfer report, on few and small examples."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from export import export_lib
+from training import config as config_module
+from training import pretrain_lib, transfer_lib
+from training.config import OBJECTIVES, TransferConfig
+from training.data import digit_scenes, moving_digits, sets
+from training.data.examples import Examples
+from training.errors import UserError
+from training.recipes import RECIPES
+
+pytestmark = pytest.mark.slow
+
+
+def tones(config, split):
+    """Decaying tones of some pitches, labelled like notes."""
+    del config
+    random = np.random.default_rng(len(split))
+    pitches = random.integers(40, 90, 40)
+    times = np.arange(16000) / 16000
+    waves = np.sin(2 * np.pi * 440 * 2 ** ((pitches[:, None] - 69) / 12) * times)
+    audio = (20000 * waves * np.exp(-4 * times)).astype("int16")
+    labels = {"family": pitches % 3, "instrument": pitches % 5, "pitch": pitches}
+    return Examples("audio", audio, labels, sample_rate=16000)
+
+
+TINY = {
+    "notes": tones,
+    "moving_digits": lambda config, split: moving_digits.load(split, 40),
+    "digit_scenes": lambda config, split: digit_scenes.load(split, 40),
+}
+
+
+@pytest.fixture(autouse=True)
+def tiny_sets(monkeypatch):
+    for name, load in TINY.items():
+        monkeypatch.setitem(sets.SETS, name, dataclasses.replace(sets.SETS[name], load=load))
+
+
+def few_steps(recipe, **changes):
+    return dataclasses.replace(
+        RECIPES[recipe](), steps=2, batch_size=4, evaluate_every=1, hidden_units=8, **changes
+    )
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_runs_from_data_to_a_transfer_report(recipe, tmp_path):
+    config = few_steps(recipe)
+    assert config.recipe == recipe
+    report = pretrain_lib.run(config, tmp_path / "run")
+    assert report["examples"] == 40
+    assert 0 <= report["held_out"]["patch_accuracy"] <= 1
+    assert (tmp_path / "run/pictures/reordered.png").stat().st_size > 5000
+    export_lib.run(tmp_path / "run", tmp_path / "export")
+    transfer = TransferConfig(
+        data=config.data,
+        encoder=str(tmp_path / "export"),
+        num_labels=(30,),
+        seeds=2,
+        head_steps=2,
+    )
+    tasks = transfer_lib.run(transfer, tmp_path / "transfer")["tasks"]
+    assert set(tasks) == set(sets.SETS[config.data].tasks)
+    for rows in tasks.values():
+        for encoder in transfer_lib.ENCODERS:
+            assert np.isfinite(rows[encoder]["30"]["median"])
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_trains_the_same_network(objective, tmp_path):
+    config = few_steps("digit_scenes", objective=objective, num_permutations=20)
+    report = pretrain_lib.run(config, tmp_path)
+    assert np.isfinite(report["held_out"]["loss"])
+    assert 0 <= report["held_out"]["patch_accuracy"] <= 1
+
+
+@pytest.mark.parametrize("backbone", config_module.BACKBONES)
+def test_every_backbone_that_fits_trains(backbone, tmp_path):
+    recipe = "moving_digits" if backbone == "clip" else "notes"
+    report = pretrain_lib.run(few_steps(recipe, backbone=backbone), tmp_path)
+    assert np.isfinite(report["held_out"]["loss"])
+
+
+def test_an_encoder_of_sounds_is_not_given_pictures(tmp_path):
+    pretrain_lib.run(few_steps("digit_scenes"), tmp_path / "run")
+    export_lib.run(tmp_path / "run", tmp_path / "export")
+    transfer = TransferConfig(data="notes", encoder=str(tmp_path / "export"), num_labels=(30,))
+    with pytest.raises(UserError, match=r"takes image, --data=notes is audio"):
+        transfer_lib.run(transfer, tmp_path / "transfer")

@@ -1,0 +1,130 @@
+"""Data sets by name: how to load them, and which tasks their labels make."""
+
+import dataclasses
+from collections.abc import Callable
+
+from training.data import DATA_SETS, digit_scenes, moving_digits, notes, recordings
+from training.data.examples import Examples
+from training.errors import UserError
+
+NUM_TRAIN, NUM_TEST = 4000, 1000  # Generated clips and stills.
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What labels are for.
+
+    Attributes:
+        test_split: Where it is measured.
+        metric: "accuracy", or the name of a squared error for a regression.
+    """
+
+    test_split: str
+    metric: str = "accuracy"
+
+    @property
+    def is_regression(self):
+        """Whether the labels are numbers, not classes."""
+        return self.metric != "accuracy"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """A data set.
+
+    Attributes:
+        kind: As of `Examples`.
+        load: `load(config, split)` returns `Examples`.
+        held_out: The split that pre-training is measured on.
+        tasks: `Task` by name of the label.
+        shape: Of an example, for pictures.
+    """
+
+    kind: str
+    load: Callable
+    held_out: str
+    tasks: dict
+    shape: tuple = ()
+
+    def splits(self):
+        """All splits that tasks need, the training one first."""
+        return ["train", *dict.fromkeys(task.test_split for task in self.tasks.values())]
+
+
+def of(config):
+    """The data set that `config.data` names.
+
+    Raises:
+        UserError: If it is unknown.
+    """
+    if config.data not in SETS:
+        raise UserError(f"Unknown --data={config.data}. Known data sets: {', '.join(DATA_SETS)}.")
+    return SETS[config.data]
+
+
+def prepare(config):
+    """Renders or reads what `config.data` names, unless it lies prepared. Generated sets need none.
+
+    Returns:
+        The TFDS builder of `notes`, None for others.
+
+    Raises:
+        UserError: If the data set is unknown, or cannot be had.
+    """
+    of(config)
+    return _notes_builder(config) if config.data == "notes" else None
+
+
+def _notes_builder(config):
+    try:
+        builder = notes.notes_builder(config.soundfont or None, config.data_dir or None)
+        builder.download_and_prepare()
+    except (ModuleNotFoundError, OSError, ValueError) as error:
+        raise UserError(str(error)) from error
+    return builder
+
+
+def _load_notes(config, split):
+    builder = _notes_builder(config)
+    if not builder.info.splits[split].num_examples:
+        raise UserError(f"The split {split} of --data={config.data} is empty: choose another bank.")
+    columns = builder.as_dataset(split=split, batch_size=-1)
+    columns = {name: column.numpy() for name, column in columns.items()}
+    labels = {task: columns[task] for task in ("family", "instrument", "pitch")}
+    examples = Examples("audio", columns["audio"], labels, sample_rate=notes.SAMPLE_RATE)
+    return recordings.usable(examples, f"{config.data}/{split}")
+
+
+def _generated(load):
+    def of_split(config, split):
+        return load(split, NUM_TRAIN if split == "train" else NUM_TEST)
+
+    return of_split
+
+
+SETS = {
+    "notes": DataSet(
+        "audio",
+        _load_notes,
+        held_out="test_notes",
+        tasks={
+            "family": Task("test_instruments"),
+            "instrument": Task("test_notes"),
+            "pitch": Task("test_instruments", "mean squared error in semitones²"),
+        },
+    ),
+    "moving_digits": DataSet(
+        "video",
+        _generated(moving_digits.load),
+        held_out="test",
+        tasks={"motion": Task("test"), "digit": Task("test")},
+        shape=(16, 64, 64, 1),
+    ),
+    "digit_scenes": DataSet(
+        "image",
+        _generated(digit_scenes.load),
+        held_out="test",
+        tasks={"largest": Task("test"), "count": Task("test")},
+        shape=(64, 64, 1),
+    ),
+}
