@@ -27,14 +27,17 @@ def _check_seed(config):
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Which recordings to use."""
+    """Which examples to use."""
 
     data: str = _flag("notes", "data set")
+    folder: str = _flag("", "of your own sounds, pictures or clips, for --data=folder")
+    cache_dir: str = _flag("", "where decoded folders lie, instead of ~/.cache/keras_s2l")
     soundfont: str = _flag("", "a .sf2 bank to render notes from, instead of the one installed")
     data_dir: str = _flag("", "where prepared data sets lie, instead of your TFDS folder")
 
 
 AXES = ("frequency", "time", "height", "width", "frames")
+REMAINDERS = ("error", "crop", "pad")
 BACKBONES = ("note", "alexnet", "image", "clip")
 OBJECTIVES = (
     *("perturbed", "perturbed_samples", "soft_rank", "soft_rank_kl"),
@@ -46,6 +49,10 @@ OBJECTIVES = (
 class PretrainConfig(DataConfig):
     """A pre-training run."""
 
+    image_size: int = _flag(64, "pixels that pictures and clips of a folder are brought to")
+    num_frames: int = _flag(16, "frames that are taken of a clip of a folder, evenly spaced")
+    channels: int = _flag(3, "of pictures and clips of a folder: 1, gray, or 3")
+
     recipe: str = _flag("notes", "named settings; the other flags change them")
     steps: int = _flag(5000, "training steps in all; more of them continue a finished run")
     batch_size: int = _flag(64, "examples in a step, over all devices")
@@ -56,6 +63,7 @@ class PretrainConfig(DataConfig):
     grid: tuple[int, ...] = _flag(
         (), "in place of axis and num_patches the numbers of patches of a grid, such as 3,3"
     )
+    remainder: str = _flag("error", "where an axis does not divide: error, or crop or pad its end")
     gap: int = _flag(0, "steps, bins, pixels or frames left out between patches")
     jitter: int = _flag(0, "room within which each patch moves, in the same unit")
     normalize: bool = _flag(False, "bring each patch to mean 0 and standard deviation 1")
@@ -66,7 +74,6 @@ class PretrainConfig(DataConfig):
     strength: float = _flag(1.0, "strength of the objectives soft_rank and soft_rank_kl")
     num_permutations: int = _flag(100, "size of the fixed set of the objective cross_entropy")
     evaluate_every: int = _flag(500, "steps between evaluations, pictures and checkpoints")
-    remainder: str = "error"
     hidden_units: int = 256
     embedding: str = "levels"
     sample_rate: int = 16000
@@ -84,6 +91,9 @@ class PretrainConfig(DataConfig):
         at_least_1 = ("steps", "batch_size", "evaluate_every", "num_patches")
         _refuse(self, (*at_least_1, "num_samples", "num_permutations"), 1)
         _refuse(self, ("gap", "jitter"), 0)
+        _refuse(self, ("image_size", "num_frames"), 1)
+        if self.channels not in (1, 3):
+            raise UserError(f"--channels must be 1 or 3. Received: {self.channels}.")
         if self.grid and min(self.grid) < 1:
             raise UserError(f"--grid must be numbers above 0, such as 3,3. Received: {self.grid}.")
         for name in ("learning_rate", "sigma", "strength"):
@@ -106,7 +116,7 @@ NOT_STATED_IN_THE_PAPER = (
 
 @dataclasses.dataclass(frozen=True)
 class TransferConfig(DataConfig):
-    """A transfer run."""
+    """A transfer run. What its encoder takes says how files are decoded."""
 
     encoder: str = _flag("", "folder that export.export_encoder made")
     num_labels: tuple[int, ...] = _flag((500, 1000, 5000), "sizes of the labelled sets")

@@ -8,7 +8,7 @@ final.weights.h5 and report.json. Ctrl-C saves a checkpoint and stops; the same 
 """
 
 from training import flags
-from training.config import AXES, BACKBONES, OBJECTIVES, PretrainConfig
+from training.config import AXES, BACKBONES, OBJECTIVES, REMAINDERS, PretrainConfig
 from training.data import DATA_SETS
 from training.recipes import RECIPES
 
@@ -40,6 +40,7 @@ if __name__ == "__main__":
         recipe=list(RECIPES),
         data=list(DATA_SETS),
         axis=list(AXES),
+        remainder=list(REMAINDERS),
         backbone=list(BACKBONES),
         objective=list(OBJECTIVES),
     )

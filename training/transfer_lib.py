@@ -9,7 +9,7 @@ import tqdm
 
 import keras_s2l
 from training import pictures, records
-from training.data import sets, stream
+from training.data import decoding, sets, stream
 from training.data.examples import as_inputs
 from training.errors import UserError
 from training.heads import Head
@@ -38,7 +38,12 @@ def run(config, workdir):
     workdir = pathlib.Path(workdir)
     records.refuse_other_run(workdir, config)
     metadata = _metadata(config)
-    data_set = sets.of(config)
+    data_set = sets.of(config, _decoding_settings(metadata["input"]))
+    if not data_set.tasks:
+        raise UserError(
+            f"--folder={config.folder} is not labelled: put the files of each class into a "
+            "subfolder, or give labels.csv with the columns path and label."
+        )
     splits = {split: data_set.load(config, split) for split in data_set.splits()}
     train = splits["train"]
     _refuse_other_inputs(config, metadata["input"], train)
@@ -79,6 +84,15 @@ def _metadata(config):
     if lacking:
         raise UserError(f"{folder}/metadata.json is not one of ours: it lacks {sorted(lacking)}.")
     return metadata
+
+
+def _decoding_settings(expected):
+    """How the files of a folder become what the encoder takes."""
+    if expected["kind"] == "audio":
+        return decoding.Settings(expected["sample_rate"], expected["window_samples"])
+    *frames, size, _, channels = expected["shape"]
+    num_frames = {"num_frames": frames[0]} if frames else {}
+    return decoding.Settings(image_size=size, channels=channels, **num_frames)
 
 
 def _refuse_other_inputs(config, expected, examples):

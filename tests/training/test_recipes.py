@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+import soundfile
+from PIL import Image
 
 from export import export_lib
 from training import config as config_module
@@ -69,6 +71,59 @@ def test_a_recipe_runs_from_data_to_a_transfer_report(recipe, tmp_path):
     for rows in tasks.values():
         for encoder in transfer_lib.ENCODERS:
             assert np.isfinite(rows[encoder]["30"]["median"])
+
+
+def pictures(folder):
+    random = np.random.default_rng(0)
+    for number in range(40):
+        (folder / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 255, (30, 40, 3)).astype("uint8")
+        Image.fromarray(pixels).save(folder / "ab"[number % 2] / f"{number}.png")
+
+
+def sounds(folder):
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    rows = ["path,label,group"]
+    for number in range(40):
+        samples = 0.1 * random.standard_normal((9000 + 300 * number, 2))
+        soundfile.write(folder / f"{number}.flac", samples, 8000)
+        rows.append(f"{number}.flac,{'xy'[number % 2]},{number // 2}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+
+
+@pytest.mark.parametrize("make, recipe", [(pictures, "digit_scenes"), (sounds, "notes")])
+def test_a_folder_of_ones_own_files_does_the_same(make, recipe, tmp_path):
+    make(tmp_path / "mine")
+    where = {"folder": str(tmp_path / "mine"), "cache_dir": str(tmp_path / "cache")}
+    # Not what encoders of other sizes would be given unasked.
+    config = few_steps(recipe, data="folder", image_size=32, channels=1, remainder="crop", **where)
+    pretrain_lib.run(config, tmp_path / "run")
+    export_lib.run(tmp_path / "run", tmp_path / "export")
+    transfer = TransferConfig(
+        data="folder",
+        encoder=str(tmp_path / "export"),
+        num_labels=(20,),
+        seeds=1,
+        head_steps=2,
+        **where,
+    )
+    tasks = transfer_lib.run(transfer, tmp_path / "transfer")["tasks"]
+    assert list(tasks) == ["label"]
+    assert 0 <= tasks["label"]["pretrained"]["20"]["median"] <= 1
+
+
+def test_a_folder_without_labels_is_only_for_pre_training(tmp_path):
+    pictures(tmp_path / "mine")
+    for path in list((tmp_path / "mine").rglob("*.png")):
+        path.rename(tmp_path / "mine" / path.name)
+    where = {"folder": str(tmp_path / "mine"), "cache_dir": str(tmp_path / "cache")}
+    config = few_steps("digit_scenes", data="folder", image_size=32, remainder="crop", **where)
+    pretrain_lib.run(config, tmp_path / "run")
+    export_lib.run(tmp_path / "run", tmp_path / "export")
+    transfer = TransferConfig(data="folder", encoder=str(tmp_path / "export"), **where)
+    with pytest.raises(UserError, match=r"is not labelled: put the files of each class"):
+        transfer_lib.run(transfer, tmp_path / "transfer")
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -1,3 +1,3 @@
 """Data sets by name."""
 
-DATA_SETS = ("notes", "moving_digits", "digit_scenes")
+DATA_SETS = ("notes", "moving_digits", "digit_scenes", "folder")

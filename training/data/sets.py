@@ -1,9 +1,18 @@
 """Data sets by name: how to load them, and which tasks their labels make."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 
-from training.data import DATA_SETS, digit_scenes, moving_digits, notes, recordings
+from training.data import (
+    DATA_SETS,
+    decoding,
+    digit_scenes,
+    folders,
+    moving_digits,
+    notes,
+    recordings,
+)
 from training.data.examples import Examples
 from training.errors import UserError
 
@@ -51,15 +60,47 @@ class DataSet:
         return ["train", *dict.fromkeys(task.test_split for task in self.tasks.values())]
 
 
-def of(config):
+def of(config, settings=None):
     """The data set that `config.data` names.
 
+    Args:
+        config: A config with the fields of `DataConfig`.
+        settings: `decoding.Settings` for a folder, those of a `PretrainConfig` if None.
+
     Raises:
-        UserError: If it is unknown.
+        UserError: If it is unknown, or is a folder that cannot be used.
     """
+    if config.data == "folder":
+        return _folder(config, settings or decoding_settings(config))
+    if config.folder:
+        raise UserError(f"--folder is for --data=folder. Received: --data={config.data}.")
     if config.data not in SETS:
         raise UserError(f"Unknown --data={config.data}. Known data sets: {', '.join(DATA_SETS)}.")
     return SETS[config.data]
+
+
+def decoding_settings(config):
+    """How a `PretrainConfig` decodes files."""
+    names = [field.name for field in dataclasses.fields(decoding.Settings)]
+    return decoding.Settings(**{name: getattr(config, name) for name in names})
+
+
+def _folder(config, settings):
+    if not config.folder:
+        raise UserError("--data=folder needs --folder, where your files lie.")
+    kind, files = folders.list_files(pathlib.Path(config.folder).expanduser())
+    size, channels = settings.image_size, settings.channels
+    frames = (settings.num_frames,) if kind == "video" else ()
+    labelled = any(file.label is not None for file in files)
+    return DataSet(
+        kind,
+        lambda config, split: folders.load(
+            config.folder, split, settings, config.cache_dir or None
+        ),
+        held_out="test",
+        tasks={"label": Task("test")} if labelled else {},
+        shape=() if kind == "audio" else (*frames, size, size, channels),
+    )
 
 
 def prepare(config):

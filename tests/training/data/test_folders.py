@@ -1,0 +1,392 @@
+"""A folder of files as a data set: kinds, labels, splits, what is left out, and the cache."""
+
+import itertools
+import os
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from training.data import decoding, folders
+from training.data.decoding import Settings
+from training.errors import UserError
+
+SMALL = Settings(window_samples=1600, image_size=8)
+
+
+@pytest.fixture
+def load(tmp_path):
+    """`folders.load` of `tmp_path / "set"`, with a cache of its own."""
+
+    def load(split="train", settings=SMALL):
+        return folders.load(tmp_path / "set", split, settings, tmp_path / "cache")
+
+    return load
+
+
+@pytest.fixture
+def put(tmp_path):
+    """Writes a file into `tmp_path / "set"`: pictures of one colour, sounds, text or bytes."""
+
+    def put(name, content, rate=16000):
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif isinstance(content, str):
+            path.write_text(content)
+        elif name.endswith(".wav"):
+            soundfile.write(path, content, rate, subtype="FLOAT")
+        else:
+            Image.new("RGB", (10, 10), (content, 0, 0)).save(path)
+
+    return put
+
+
+def both(load):
+    """The first red value of all examples, with their class, or None; train, then test."""
+    found = []
+    for split in folders.SPLITS:
+        try:
+            examples = load(split)
+        except UserError:  # By chance, all of a few files are in the other one.
+            continue
+        names = examples.classes.get("label")
+        labels = examples.labels.get("label", [None] * len(examples))
+        found += [
+            (int(image[0, 0, 0]), names and names[label])
+            for image, label in zip(examples.inputs, labels)
+        ]
+    return found
+
+
+def test_subfolders_are_classes_in_both_splits(put, load):
+    for number in range(30):
+        put(f"{'cab'[number % 3]}/deeper/{number}.png", number)
+    train, test = load("train"), load("test")
+    assert train.classes == test.classes == {"label": ("a", "b", "c")}
+    assert train.kind == "image" and train.sample_rate is None and not train.left_out
+    assert train.inputs.dtype == np.uint8 and train.inputs.shape[1:] == (8, 8, 3)
+    assert isinstance(train.inputs, np.memmap) and train.labels["label"].dtype == np.int64
+    assert len(train) + len(test) == 30 and len(test) > 0
+    assert sorted(both(load)) == [(number, "cab"[number % 3]) for number in range(30)]
+
+
+def test_files_without_subfolders_are_unlabelled(put, load):
+    for number in range(20):
+        put(f"{number}.png", number)
+    assert load().labels == {} and load().classes == {}
+    assert sorted(red for red, _ in both(load)) == list(range(20))
+
+
+def test_examples_are_in_the_order_of_their_names(put, load):
+    for number in np.random.RandomState(0).permutation(50):
+        put(f"{number:02d}.png", int(number))
+    reds = load().inputs[:, 0, 0, 0].astype(int)
+    assert list(reds) == sorted(reds)
+
+
+def test_labels_csv_gives_labels_and_splits(put, load):
+    for number in range(6):
+        put(f"in/{number}.png", number)
+    rows = [
+        f"./in/{number}.png, {'ab'[number % 2]}, {'train' if number < 4 else 'test'}"
+        for number in range(6)
+    ]
+    put("labels.csv", "\ufeffpath,label,split\n" + "\n".join(rows) + "\n\n")
+    assert list(load("train").inputs[:, 0, 0, 0]) == [0, 1, 2, 3]
+    assert list(load("test").inputs[:, 0, 0, 0]) == [4, 5]
+    np.testing.assert_array_equal(load("test").labels["label"], [0, 1])
+    assert load("test").classes == {"label": ("a", "b")}
+
+
+def test_the_classes_of_a_split_are_those_of_the_whole_folder(put, load):
+    put("labels.csv", "path,label,split\n0.png,z,train\n1.png,a,test")
+    put("0.png", 0)
+    put("1.png", 1)
+    for split, label in (("train", 1), ("test", 0)):
+        assert load(split).classes == {"label": ("a", "z")}
+        assert list(load(split).labels["label"]) == [label]
+
+
+GROUPS = st.lists(st.integers(0, 15), min_size=1, max_size=60)
+
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(GROUPS, st.randoms())
+def test_splits_follow_from_the_group_alone(numbers, random):
+    groups = {f"{place}.wav": f"group {number}" for place, number in enumerate(numbers)}
+    splits = folders.draw_splits(groups)
+    assert set(splits) == set(groups) and set(splits.values()) <= {"train", "test"}
+    for split in folders.SPLITS:
+        inside = {groups[name] for name in groups if splits[name] == split}
+        outside = {groups[name] for name in groups if splits[name] != split}
+        assert not inside & outside
+    some = random.sample(sorted(groups), random.randint(0, len(groups)))
+    assert folders.draw_splits({name: groups[name] for name in some}) == {
+        name: splits[name] for name in some
+    }
+
+
+def test_a_fifth_of_the_groups_is_for_testing():
+    splits = folders.draw_splits({str(number): str(number) for number in range(10000)})
+    share = sum(split == "test" for split in splits.values()) / 10000
+    assert abs(share - 0.2) < 4 * np.sqrt(0.2 * 0.8 / 10000)  # Four standard deviations.
+
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(GROUPS, st.data())
+def test_given_splits_are_refused_if_and_only_if_a_group_straddles(numbers, data):
+    groups = {f"{place}.wav": f"group {number}" for place, number in enumerate(numbers)}
+    drawn = st.lists(st.sampled_from(folders.SPLITS), min_size=len(groups), max_size=len(groups))
+    splits = dict(zip(groups, data.draw(drawn)))
+    straddles = any(
+        groups[one] == groups[other] and splits[one] != splits[other]
+        for one, other in itertools.combinations(groups, 2)
+    )
+    try:
+        folders._check_groups(groups, splits)
+    except UserError as error:
+        assert straddles and "is in both splits" in str(error)
+    else:
+        assert not straddles
+
+
+def test_groups_of_labels_csv_stay_together(put, load):
+    groups = {number: f"g{number % 7}" if number < 28 else "" for number in range(40)}
+    put(
+        "labels.csv",
+        "path,label,group\n" + "\n".join(f"{n}.png,a,{group}" for n, group in groups.items()),
+    )
+    for number in groups:
+        put(f"{number}.png", number)
+    reds = [set(load(split).inputs[:, 0, 0, 0].astype(int)) for split in folders.SPLITS]
+    assert not {groups[n] for n in reds[0] if n < 28} & {groups[n] for n in reds[1] if n < 28}
+    # Files without a group are drawn one by one.
+    assert {n for n in reds[0] if n >= 28} and {n for n in reds[1] if n >= 28}
+    assert reds[0] | reds[1] == set(groups)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("path,label,colour\n0.png,a,red", "may have split,group. Unknown: colour"),
+        ("path;label\n0.png;a", "Unknown: path;label"),
+        ("path,split\n0.png,train", "must have the columns path,label.* Found: path, split"),
+        ("path,label,label\n0.png,a,b", "Found: path, label, label"),
+        ("", "Found: none"),
+        (b"\xff\xfe\x00", "no CSV file in UTF-8"),
+        ("path,label\n0.png,a\n2.png,b", "row 3: there is no file 2.png"),
+        ("path,label\n0.png,a\n../set/1.png,b", "row 3: there is no file"),
+        ("path,label\n0.png,a\n\n./0.png,b", "row 4: 0.png is there twice"),
+        ("path,label\n0.png,a\n1.png, ", "row 3: the label of 1.png is empty"),
+        ("path,label\n0.png,a\n1.png", "row 3: has 1 cells, not 2"),
+        ("path,label\n0.png,a,b", "row 2: has 3 cells, not 2"),
+        ("path,label,split\n0.png,a,valid", "row 2: the split must be train or test, not 'valid'"),
+        ("path,label,split\n0.png,a,", "row 2: the split must be train or test, not ''"),
+        ("path,label\n0.png,a", "1 of 2 files in .* have no label, the first is 1.png"),
+        (
+            "path,label,split,group\n0.png,a,train,x\n1.png,a,test,x",
+            "the group x is in both splits, 0.png in train and 1.png in test",
+        ),
+    ],
+)
+def test_what_is_wrong_with_labels_csv_is_named(content, message, put, load):
+    put("0.png", 0)
+    put("1.png", 1)
+    put("labels.csv", content)
+    with pytest.raises(UserError, match=message) as error:
+        load()
+    assert "\n" not in str(error.value)
+
+
+def test_files_outside_of_the_classes_are_refused(put, load):
+    put("a/0.png", 0)
+    put("1.png", 1)
+    with pytest.raises(UserError, match=r"1 of 2 files in .* have no label, the first is 1\.png"):
+        load()
+
+
+def test_two_kinds_are_refused(put, load):
+    put("a/0.png", 0)
+    put("a/1.WAV", b"")
+    with pytest.raises(UserError, match=r"files of 2 kinds: audio \(1\), image \(1\)"):
+        load()
+
+
+def test_other_and_hidden_files_are_ignored(put, load):
+    put("0.png", 7)
+    put("notes.txt", "")
+    put(".DS_Store", b"")
+    put("._0.png", b"")
+    put(".cache/1.png", 3)
+    assert both(load) == [(7, None)]
+
+
+@pytest.mark.parametrize("files", [[], ["a.txt", "b/c.m4a", ".d.png"]])
+def test_a_folder_without_files_of_a_kind_says_what_was_expected(files, put, load, tmp_path):
+    (tmp_path / "set").mkdir()
+    for name in files:
+        put(name, b"")
+    with pytest.raises(UserError, match=r"no files of a known kind \(audio: \.wav .*video: .*\)"):
+        load()
+
+
+def test_a_missing_folder_and_a_wrong_split_are_refused(load):
+    with pytest.raises(UserError, match=r"There is no folder .*set"):
+        load()
+    with pytest.raises(ValueError, match=r'"train" or "test".*split=\'validation\''):
+        load("validation")
+
+
+def test_a_split_without_files_is_refused(put, load):
+    put("0.png", 0)
+    put("labels.csv", "path,label,split\n0.png,a,train")
+    assert len(load("train")) == 1
+    with pytest.raises(UserError, match=r"The test split of .* has nothing to use"):
+        load("test")
+
+
+def tone(seconds=0.1, rate=16000, amplitude=0.5):
+    return amplitude * np.sin(2 * np.pi * 1000 * np.arange(round(seconds * rate)) / rate)
+
+
+def test_all_windows_of_a_recording_are_in_its_split(put, load):
+    """Recording `n` is as loud as its number says."""
+    for number in range(1, 21):
+        put(f"{'ab'[number % 2]}/{number}.wav", tone(0.1 * (1 + number % 4), amplitude=number / 40))
+    seen = []
+    for split in folders.SPLITS:
+        examples = load(split)
+        assert examples.kind == "audio" and examples.sample_rate == 16000
+        assert examples.inputs.dtype == np.int16 and examples.inputs.shape[1:] == (1600,)
+        numbers = np.round(np.abs(examples.inputs / 32768).max(axis=1) * 40).astype(int)
+        np.testing.assert_array_equal(examples.labels["label"], numbers % 2)
+        for number, count in zip(*np.unique(numbers, return_counts=True)):
+            assert count == 1 + number % 4
+            seen.append(number)
+    assert sorted(seen) == list(range(1, 21))
+
+
+def test_what_was_done_to_sounds_is_said_in_one_line(put, load, capsys):
+    put("a.wav", tone())
+    put("b.wav", tone(rate=8000), 8000)
+    put("c.wav", np.stack([tone(rate=44100)] * 2, axis=1), 44100)
+    put("d.wav", np.stack([tone()] * 2, axis=1))
+    put("e.wav", tone(rate=8000), 8000)
+    put("f.wav", np.concatenate([tone(), 0 * tone()]))
+    load()
+    assert capsys.readouterr().out == (
+        "3 of 6 files resampled from 44100, 8000 to 16000; 2 mixed down; "
+        "1 left out, wholly or in part\n"
+    )
+    load()  # Nothing is done now.
+    assert not capsys.readouterr().out
+
+
+def test_nothing_is_said_where_nothing_was_done(put, load, capsys):
+    put("a.wav", tone())
+    load()
+    assert not capsys.readouterr().out
+
+
+def test_what_is_left_out_is_named_in_its_split(put, load):
+    put("labels.csv", "path,label,split\na.wav,a,train\nb.wav,a,train\nc.wav,a,test\nd.wav,a,test")
+    put("a.wav", np.concatenate([tone(), 0 * tone()]))
+    put("b.wav", b"RIFF and no more")
+    put("c.wav", tone())
+    put("d.wav", 0 * tone())
+    for _ in range(2):  # Also from the cache.
+        train, test = load("train"), load("test")
+        assert len(train) == len(test) == 1
+        assert set(train.left_out) == {"a.wav", "b.wav"}
+        assert train.left_out["a.wav"] == "silent: 1 of 2 windows"
+        assert train.left_out["b.wav"].startswith("corrupt: ")
+        assert test.left_out == {"d.wav": "silent: 1 of 1 windows"}
+
+
+@pytest.mark.parametrize(
+    ("num_files", "num_corrupt", "refused"),
+    [(10, 1, False), (10, 2, True), (200, 2, False), (200, 3, True)],
+)
+def test_more_than_one_percent_of_corrupt_files_is_refused(
+    num_files, num_corrupt, refused, put, load
+):
+    for number in range(num_files):
+        put(f"{number:03d}.png", b"bad" if number < num_corrupt else number)
+    if refused:
+        message = rf"{num_corrupt} of {num_files} files in .* cannot be read, the first is 00\d.png"
+        with pytest.raises(UserError, match=message):
+            load()
+        return
+    left_out = load("train").left_out | load("test").left_out
+    assert sorted(left_out) == [f"{number:03d}.png" for number in range(num_corrupt)]
+    assert len(load("train")) + len(load("test")) == num_files - num_corrupt
+
+
+@pytest.mark.parametrize("content", [np.zeros(1600), b"bad"])
+def test_a_folder_of_which_nothing_can_be_used_is_refused(content, put, load):
+    put("a.wav", content)
+    with pytest.raises(UserError, match=r"No file in .* can be used, the first is a\.wav \("):
+        load()
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The names of the files that were decoded, in any order."""
+    names = []
+    decode = decoding.decode
+    monkeypatch.setattr(
+        decoding,
+        "decode",
+        lambda path, *arguments: names.append(path.name) or decode(path, *arguments),
+    )
+    return names
+
+
+def test_files_are_decoded_once_and_again_when_one_changes(put, load, decoded, tmp_path):
+    for number in range(12):
+        put(f"{number}.png", number)
+    first = both(load)
+    assert len(decoded) == 12 and both(load) == first and len(decoded) == 12
+    (tmp_path / "set").rename(tmp_path / "moved")
+    (tmp_path / "moved").rename(tmp_path / "set")  # Where it lies makes no difference.
+    load()
+    assert len(decoded) == 12
+    put("3.png", 200)
+    assert (200, None) in both(load) and len(decoded) == 24
+    os.utime(tmp_path / "set" / "4.png", (0, 0))
+    load()
+    assert len(decoded) == 36
+    load(settings=Settings(image_size=4))
+    assert len(decoded) == 48
+    (tmp_path / "set" / "5.png").unlink()
+    assert 5 not in dict(both(load)) and len(decoded) == 59
+
+
+def test_labels_that_change_are_read_again(put, load):
+    put("0.png", 0)
+    for label in ("a", "b"):
+        put("labels.csv", f"path,label,split\n0.png,{label},train")
+        assert both(load) == [(0, label)]
+
+
+def test_a_failure_in_the_middle_leaves_no_cache(put, load, monkeypatch, tmp_path):
+    for number in range(30):
+        put(f"{number:02d}.png", number)
+    decode = decoding.decode
+
+    def fail(path, *arguments):
+        if path.name == "15.png":
+            raise MemoryError
+        return decode(path, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(decoding, "decode", fail)
+        with pytest.raises(MemoryError):
+            load()
+    assert not list((tmp_path / "cache").iterdir())
+    assert sorted(red for red, _ in both(load)) == list(range(30))

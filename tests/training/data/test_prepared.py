@@ -1,0 +1,136 @@
+"""What lies prepared is what was produced, once, whole or not at all."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from training.data.prepared import prepared
+from training.errors import UserError
+
+
+def produce(num_examples, shape=(3,), dtype="int16", calls=None, fail_at=None):
+    """Examples filled with their number, of which number 0 counts as left out."""
+    for number in range(1, num_examples + 1):
+        if number == fail_at:
+            raise KeyboardInterrupt
+        if calls is not None:
+            calls.append(number)
+        labels = {"number": number, "pair": [number, -number]}
+        yield np.full(shape, number, dtype), labels, f"file {number}"
+    return {"file 0": "zero"}
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 4, 1)])
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "float32"])
+@pytest.mark.parametrize("num_examples", [1, 9, 10, 101])
+def test_what_is_read_is_what_was_produced(shape, dtype, num_examples, tmp_path):
+    read = prepared("key", tmp_path, produce(num_examples, shape, dtype))
+    numbers = np.arange(1, num_examples + 1)
+    inputs = np.load(tmp_path / "key" / "inputs.npy")  # Any NumPy can read it.
+    expected = np.broadcast_to(numbers.reshape(-1, *[1] * len(shape)), (num_examples, *shape))
+    for array in (inputs, read.inputs):
+        assert array.dtype == dtype
+        np.testing.assert_array_equal(array, expected)
+    assert isinstance(read.inputs, np.memmap) and not read.inputs.flags.writeable
+    np.testing.assert_array_equal(read.labels["number"], numbers)
+    np.testing.assert_array_equal(read.labels["pair"], np.stack([numbers, -numbers], axis=1))
+    assert read.names == [f"file {number}" for number in numbers]
+    assert read.left_out == {"file 0": "zero"}
+
+
+def test_a_second_time_nothing_is_produced(tmp_path):
+    calls = []
+    first = prepared("key", tmp_path, produce(5, calls=calls))
+    again = prepared("key", tmp_path, produce(5, calls=calls))
+    assert calls == [1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(first.inputs, again.inputs)
+    assert again.left_out == first.left_out and again.names == first.names
+    prepared("another key", tmp_path, produce(5, calls=calls))
+    assert len(calls) == 10
+
+
+def test_an_iterator_that_returns_nothing_left_nothing_out(tmp_path):
+    examples = [(np.zeros(2), {}, "a"), (np.ones(2), {}, "b")]
+    read = prepared("key", tmp_path, iter(examples))
+    assert read.left_out == {} and read.labels == {} and read.names == ["a", "b"]
+
+
+def test_an_interruption_leaves_nothing_and_the_next_time_starts_again(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        prepared("key", tmp_path, produce(5, fail_at=3))
+    assert not list(tmp_path.iterdir())
+    assert len(prepared("key", tmp_path, produce(5)).inputs) == 5
+
+
+def test_what_a_killed_process_left_is_not_used(tmp_path):
+    code = """
+        import os, sys, numpy as np
+        from training.data.prepared import prepared
+        def produce():
+            for number in range(100000):
+                if number == 50000:
+                    os._exit(9)
+                yield np.zeros(8, "int16"), {}, "dead"
+        prepared("key", sys.argv[1], produce())
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
+    assert subprocess.run(command, env=environment).returncode == 9
+    assert list(tmp_path.rglob("inputs.npy"))  # It was in the middle of writing.
+    assert prepared("key", tmp_path, produce(5)).names == [f"file {n}" for n in range(1, 6)]
+
+
+def test_of_two_that_prepare_the_same_the_first_to_end_counts(tmp_path):
+    def slow():
+        yield np.zeros(1), {}, "slow"
+        prepared("key", tmp_path, iter([(np.zeros(1), {}, "fast")]))
+
+    assert prepared("key", tmp_path, slow()).names == ["fast"]
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_memory_stays_small(tmp_path):
+    tracemalloc.start()
+    prepared("key", tmp_path, produce(200, (250_000,)))  # 100 MB.
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("different", [np.zeros(4, "int16"), np.zeros(3, "int8")])
+def test_examples_of_another_shape_or_dtype_are_refused(different, tmp_path):
+    examples = [(np.zeros(3, "int16"), {}, "a"), (different, {}, "b")]
+    with pytest.raises(ValueError, match=r"`produce` must give inputs \(3,\) int16 .* for b"):
+        prepared("key", tmp_path, iter(examples))
+    assert not list(tmp_path.iterdir())
+
+
+def test_examples_with_other_labels_are_refused(tmp_path):
+    examples = [(np.zeros(3), {"x": 1}, "a"), (np.zeros(3), {}, "b")]
+    with pytest.raises(ValueError, match=r"labels \['x'\], like the first.*labels \[\] for b"):
+        prepared("key", tmp_path, iter(examples))
+
+
+def test_no_examples_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="at least one example"):
+        prepared("key", tmp_path, iter([]))
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"Cannot prepare .*file.*KERAS_S2L_CACHE"):
+        prepared("key", tmp_path / "file", produce(1))
+
+
+def test_the_cache_is_where_the_environment_says_or_in_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KERAS_S2L_CACHE", str(tmp_path / "set"))
+    prepared("key", None, produce(1))
+    monkeypatch.delenv("KERAS_S2L_CACHE")
+    prepared("key", None, produce(1))
+    assert (tmp_path / "set" / "key").is_dir()
+    assert (tmp_path / "home" / ".cache" / "keras_s2l" / "key").is_dir()
