@@ -40,6 +40,19 @@ def test_the_page_on_ranking_runs_and_its_numbers_are_right():
     assert np.isfinite(names["model"].predict(names["inputs"], verbose=0)).all()
 
 
+@pytest.mark.slow
+def test_the_page_on_encoders_runs_and_its_shapes_are_right():
+    page = (ROOT / "docs" / "encoders.md").read_text(encoding="utf-8")
+    names, checked = {}, 0
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+        for line in block.splitlines():
+            if shown := re.fullmatch(r"(\S.*\.shape)  # (\(.*\))", line):
+                assert tuple(eval(shown[1], names)) == ast.literal_eval(shown[2])
+                checked += 1
+    assert checked == 5
+
+
 def test_every_make_target_exists():
     targets = re.findall(r"^(\w+): ", (ROOT / "Makefile").read_text(), re.MULTILINE)
     used = re.findall(r"make (\w+)", README)

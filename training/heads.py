@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import tensorflow as tf
+from sklearn import metrics
 
 
 class Head:
@@ -14,11 +15,14 @@ class Head:
         dimensions: Size of the embeddings.
         num_classes: Number of classes, or `None` for a regression with squared error.
         config: A `TransferConfig`.
+        multi_label: Whether an example may be of several classes, or none: labels are booleans
+            `(examples, num_classes)`.
     """
 
-    def __init__(self, dimensions, num_classes, config):
+    def __init__(self, dimensions, num_classes, config, multi_label=False):
         keras.utils.set_random_seed(config.seed)
         self.num_classes = num_classes
+        self.multi_label = multi_label
         self.config = config
         self.model = keras.Sequential(
             [
@@ -31,7 +35,10 @@ class Head:
         learning_rate = keras.optimizers.schedules.CosineDecay(
             config.head_learning_rate, config.head_steps
         )
-        cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        if multi_label:
+            cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
+        else:
+            cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.model.compile(
             # Decoupled decay of 1 % of the weights a step: thousands of features, few labels.
             optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=config.head_weight_decay),
@@ -47,7 +54,8 @@ class Head:
         """Trains on `train` and measures on `test`, both `(embeddings, labels)`.
 
         Returns:
-            Accuracy, or mean squared error in the squared unit of the labels for a regression.
+            Accuracy; of several labels the mean over the classes of the average precision; of a
+            regression the mean squared error in the squared unit of the labels.
         """
         for variable, value in self._start:
             variable.assign(value)
@@ -60,6 +68,9 @@ class Head:
         batches = self._batches((embeddings - center) / scale, targets)
         self.model.fit(batches, steps_per_epoch=self.config.head_steps, verbose=0, shuffle=False)
         outputs = self.model.predict((test[0] - center) / scale, batch_size=1024, verbose=0)
+        if self.multi_label:
+            held = np.asarray(test[1]).any(axis=0)  # A class that no example is of has none.
+            return float(metrics.average_precision_score(test[1][:, held], outputs[:, held]))
         if self.num_classes:
             return float(np.mean(outputs.argmax(axis=1) == test[1]))
         return float(np.mean((outputs[:, 0] * unit + offset - test[1]) ** 2))

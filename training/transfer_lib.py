@@ -171,14 +171,11 @@ def _tasks(config, data_tasks, splits, embeddings):
     with tqdm.tqdm(total=total, desc="Training heads", unit="head", mininterval=1.0) as progress:
         for name_of_task, task in data_tasks.items():
             labels = [splits[split].labels[name_of_task] for split in ("train", task.test_split)]
-            classes = None if task.is_regression else np.unique(labels[0])
-            if classes is not None:  # Heads number the classes from 0 without holes.
-                labels = tuple(np.searchsorted(classes, part) for part in labels)
+            labels, num_classes = _numbered(labels, task)
             rows = tasks[name_of_task] = {"metric": task.metric}
             for name in ENCODERS:
                 train, test = embeddings[name]["train"], embeddings[name][task.test_split]
-                num_classes = None if classes is None else len(classes)
-                head = Head(train.shape[1], num_classes, config)
+                head = Head(train.shape[1], num_classes, config, task.multi_label)
                 cells = rows[name] = {}
                 for count in config.num_labels:
                     scores = []
@@ -189,6 +186,21 @@ def _tasks(config, data_tasks, splits, embeddings):
                         progress.update()
                     cells[str(count)] = spread(scores)
     return tasks
+
+
+def _numbered(labels, task):
+    """Labels of both splits as heads take them, and the number of classes, None of a regression."""
+    if task.is_regression:
+        return labels, None
+    if task.multi_label:
+        return labels, labels[0].shape[1]
+    classes = np.unique(labels[0])  # Heads number them from 0 without holes.
+
+    def numbers(part):
+        place = np.minimum(np.searchsorted(classes, part), len(classes) - 1)
+        return np.where(classes[place] == part, place, -1)  # What was never seen is never right.
+
+    return [numbers(part) for part in labels], len(classes)
 
 
 def labelled_set(num_recordings, count, seed, draw):
@@ -210,7 +222,7 @@ def table(tasks):
         "|---" * (2 + len(counts)) + "|",
     ]
     for task, rows in tasks.items():
-        digits = 3 if rows["metric"] == "accuracy" else 1
+        digits = 3 if rows["metric"] in ("accuracy", "mean average precision") else 1
         for name in ENCODERS:
             cells = []
             for cell in rows[name].values():

@@ -10,6 +10,7 @@ import pytest
 import keras_s2l
 from training import records, transfer_lib
 from training.config import TransferConfig
+from training.data import sets
 from training.errors import UserError
 from training.heads import Head
 
@@ -35,6 +36,26 @@ def test_a_regression_head_is_measured_in_the_unit_of_the_labels():
     config = dataclasses.replace(CONFIG, head_steps=500)
     error = Head(2, None, config).score((x[:300], y[:300]), (x[300:], y[300:]))
     assert error < 0.05 * y.var()
+
+
+def test_a_head_tells_which_classes_are_there_and_is_measured_by_average_precision():
+    x = np.random.default_rng(0).normal(size=(600, 4)).astype("float32")
+    present = x > 0.5
+    present[:, 3] = False  # Of no example: it has no precision.
+    config = dataclasses.replace(CONFIG, head_steps=300)
+    head = Head(4, 4, config, multi_label=True)
+    learned = head.score((x[:300], present[:300]), (x[300:], present[300:]))
+    noise = head.score((x[:300], present[:300][::-1]), (x[300:], present[300:]))
+    assert learned > 0.95
+    assert noise < 0.6
+
+
+def test_classes_are_numbered_without_holes_and_unseen_ones_are_never_right():
+    labels = [np.array([7, 2, 7, 4]), np.array([2, 3, 7, 9, 1])]
+    (train, test), count = transfer_lib._numbered(labels, sets.Task("test"))
+    assert count == 3
+    np.testing.assert_array_equal(train, [2, 0, 2, 1])
+    np.testing.assert_array_equal(test, [0, -1, 2, -1, -1])
 
 
 def test_each_labelled_set_starts_from_the_same_head():

@@ -25,16 +25,22 @@ class Task:
 
     Attributes:
         test_split: Where it is measured.
-        metric: "accuracy", or the name of a squared error for a regression.
+        metric: "accuracy" of one class for each example, "mean average precision" of any number of
+            classes, or the name of a squared error for a regression.
     """
 
     test_split: str
     metric: str = "accuracy"
 
     @property
+    def multi_label(self):
+        """Whether the labels are booleans, one for each class."""
+        return self.metric == "mean average precision"
+
+    @property
     def is_regression(self):
         """Whether the labels are numbers, not classes."""
-        return self.metric != "accuracy"
+        return self.metric != "accuracy" and not self.multi_label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +171,11 @@ SETS = {
         "image",
         _generated(digit_scenes.load),
         held_out="test",
-        tasks={"largest": Task("test"), "count": Task("test")},
+        tasks={
+            "present": Task("test", "mean average precision"),
+            "largest": Task("test"),
+            "count": Task("test"),
+        },
         shape=(64, 64, 1),
     ),
 }
