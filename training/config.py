@@ -156,6 +156,26 @@ class DemoConfig:
             config_class(**{name: given[name] for name in names & set(given)}).check()
 
 
+@dataclasses.dataclass(frozen=True)
+class BenchmarkTrainingConfig(DataConfig):
+    """A benchmark of training steps. The data set is the recipe's."""
+
+    recipe: str = _flag("notes", "what is trained")
+    num_permutations: tuple[int, ...] = _flag(
+        (100, 1000, 10000), "sizes of the fixed sets that a cross-entropy is timed with"
+    )
+    rounds: int = _flag(7, "times that all objectives take turns; medians are reported")
+    steps: int = _flag(10, "training steps in a turn")
+
+    def check(self):
+        """Raises `UserError` for numbers out of range."""
+        _refuse(self, ("rounds", "steps"), 1)
+        if self.num_permutations and min(self.num_permutations) < 1:
+            raise UserError(
+                f"--num_permutations must be at least 1. Received: {self.num_permutations}."
+            )
+
+
 REGIMES = ("pooled", "mixed")
 REGULARIZATIONS = ("l2", "kl")
 BACKENDS = ("tensorflow", "jax")

@@ -79,7 +79,7 @@ def run(config, workdir):
             f"--workdir={workdir} is already at step {saved_steps[-1]}, beyond "
             f"--steps={config.steps}."
         )
-    material = _load_material(config)
+    material = load_material(config)
     start = checkpoints.restore(model)
     records.write_config(workdir, config, NOT_STATED_IN_THE_PAPER)
     records.drop_rows_after(workdir / "log.csv", start)
@@ -115,7 +115,7 @@ def finished(config, workdir):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Material:
+class Material:
     """What a model slices, `(examples, ...)`, to learn from, to measure, and to look at."""
 
     kind: str
@@ -125,7 +125,8 @@ class _Material:
     pictured: tuple[np.ndarray, np.ndarray]  # (x, order) of a few.
 
 
-def _load_material(config):
+def load_material(config):
+    """Loads the data set of a config and brings it into the form that the model slices."""
     data_set = sets.of(config)
     train, held_out = (data_set.load(config, split) for split in ("train", data_set.held_out))
     frontend = models.make_frontend(config)
@@ -138,10 +139,10 @@ def _load_material(config):
     )
     left_out = f", {len(train.left_out)} left out" if train.left_out else ""
     print(f"{len(examples)} examples to learn from{left_out}, {len(measured)} held out", flush=True)
-    orders = stream.fixed_orders(len(measured), _orders(config), config.seed)
+    orders = stream.fixed_orders(len(measured), orders_of(config), config.seed)
     chosen = np.linspace(0, len(measured), NUM_PICTURED, endpoint=False, dtype=int)
     validation = tf.data.Dataset.from_tensor_slices((measured, orders)).batch(256)
-    return _Material(
+    return Material(
         train.kind,
         examples,
         train.left_out,
@@ -150,7 +151,13 @@ def _load_material(config):
     )
 
 
-def _orders(config):
+def augmentation(config):
+    """How the examples of a config vary."""
+    return stream.Augmentation(config.max_shift, config.max_gain_db)
+
+
+def orders_of(config):
+    """Which permutations the objective of a config learns from."""
     return stream.Orders(config.total_patches, objectives.permutations(config))
 
 
@@ -167,17 +174,16 @@ def _fit(config, workdir, model, start, material, checkpoints):
         keras.callbacks.TensorBoard(str(board), write_graph=False),
         callbacks.SaveCheckpoint(checkpoints),  # Last, so that no row of the log lacks one.
     ]
-    augmentation = stream.Augmentation(config.max_shift, config.max_gain_db)
     with stop:
         for begin, end, every in segments(start, config.steps, config.evaluate_every):
             batches = stream.example_stream(
                 material.examples,
-                _orders(config),
+                orders_of(config),
                 config.batch_size,
                 config.seed,
                 begin,
                 end,
-                augmentation,
+                augmentation(config),
             )
             epoch = begin // config.evaluate_every
             model.fit(
