@@ -252,6 +252,17 @@ class ShuffleToLearn(keras.Model):
             unshuffle_patches(shuffled, ranks)
         )
 
+    def save_own_variables(self, store):
+        # Keras saves no seeds: a run that is taken up again would draw other noise for its loss.
+        generator = getattr(getattr(self, "loss", None), "seed_generator", None)
+        if generator is not None:
+            store["loss_seed_generator_state"] = ops.convert_to_numpy(generator.state.value)
+
+    def load_own_variables(self, store):
+        generator = getattr(getattr(self, "loss", None), "seed_generator", None)
+        if generator is not None and "loss_seed_generator_state" in set(store.keys()):
+            generator.state.assign(store["loss_seed_generator_state"][()])
+
     def get_config(self):
         backbone = self.context_free_network.patch_encoder.backbone
         backbone = keras.saving.serialize_keras_object(backbone)

@@ -96,6 +96,10 @@ class PretrainConfig(DataConfig):
             raise UserError(f"--channels must be 1 or 3. Received: {self.channels}.")
         if self.grid and min(self.grid) < 1:
             raise UserError(f"--grid must be numbers above 0, such as 3,3. Received: {self.grid}.")
+        if self.total_patches < 2:
+            raise UserError("There must be 2 patches or more: one alone is always in order.")
+        if self.objective == "cross_entropy" and self.num_permutations < 2:
+            raise UserError("--num_permutations must be at least 2, for each is a class.")
         for name in ("learning_rate", "sigma", "strength"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"--{name} must be above 0. Received: {getattr(self, name)}.")
@@ -157,10 +161,12 @@ class DemoConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class BenchmarkTrainingConfig(DataConfig):
+class BenchmarkTrainingConfig:
     """A benchmark of training steps. The data set is the recipe's."""
 
     recipe: str = _flag("notes", "what is trained")
+    soundfont: str = _flag("", "a .sf2 bank to render notes from, instead of the one installed")
+    data_dir: str = _flag("", "where prepared data sets lie, instead of your TFDS folder")
     num_permutations: tuple[int, ...] = _flag(
         (100, 1000, 10000), "sizes of the fixed sets that a cross-entropy is timed with"
     )

@@ -5,6 +5,7 @@ import keras
 import keras_s2l
 from training import objectives
 from training.data import sets
+from training.errors import UserError
 
 
 def make_frontend(config):
@@ -31,7 +32,18 @@ def input_shape(config):
 
 
 def make_model(config):
-    """The model of a config, with fresh weights that follow from its seed, built and compiled."""
+    """The model of a config, with fresh weights that follow from its seed, built and compiled.
+
+    Raises:
+        UserError: If its settings do not fit each other or the data: patches that do not divide.
+    """
+    try:
+        return _make_model(config)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _make_model(config):
     shape = input_shape(config)
     keras.utils.set_random_seed(config.seed)
     of_axis = {"num_patches": config.num_patches, "axis": config.axis}

@@ -15,7 +15,9 @@ def main():
     config = DataConfig(**flags.given(DataConfig))
     builder = sets.prepare(config)
     if builder is None:
-        print(f"{config.data} needs no preparation: programs generate or decode it.")
+        print(
+            f"{config.data} needs no preparation: programs generate it, or decode it at first use."
+        )
         return 0
     sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
     print(f"{config.data}: {sizes} in {builder.data_dir} ({builder.info.dataset_size})")

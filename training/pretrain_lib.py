@@ -65,11 +65,9 @@ def run(config, workdir):
     """
     began = time.monotonic()
     config.check()
-    try:
-        model = models.make_model(config)
-    except ValueError as error:  # Patches that do not divide, say: known before anything is made.
-        raise UserError(str(error)) from error
     workdir = pathlib.Path(workdir)
+    _refuse_workdir_in_folder(config, workdir)
+    model = models.make_model(config)  # Refuses what does not fit before anything is made.
     if (report := finished(config, workdir)) is not None:
         return report
     checkpoints = Checkpoints(workdir / "checkpoints")
@@ -94,7 +92,7 @@ def run(config, workdir):
         "config": records.as_json(config),
         "environment": records.environment(),
         "held_out": {name: round(float(value), 6) for name, value in metrics.items()},
-        "chance_patch_accuracy": 1 / config.total_patches,
+        "chance_patch_accuracy": round(chance(config), 6),
         "examples": len(material.examples),
         "left_out": material.left_out,
         "steps_of_this_process": config.steps - start,
@@ -103,6 +101,14 @@ def run(config, workdir):
     }
     records.write_json(workdir / "report.json", report)
     return report
+
+
+def _refuse_workdir_in_folder(config, workdir):
+    if config.folder and workdir.resolve().is_relative_to(pathlib.Path(config.folder).resolve()):
+        raise UserError(
+            f"--workdir={workdir} lies within --folder={config.folder}: the pictures of the run "
+            "would be taken for examples. Give a folder elsewhere."
+        )
 
 
 def finished(config, workdir):
@@ -137,23 +143,34 @@ def load_material(config):
         else part.inputs
         for part in (train, held_out)
     )
-    left_out = f", {len(train.left_out)} left out" if train.left_out else ""
-    print(f"{len(examples)} examples to learn from{left_out}, {len(measured)} held out", flush=True)
+    left_out = {**train.left_out, **held_out.left_out}
+    said = f", something of {len(left_out)} left out" if left_out else ""
+    print(f"{len(examples)} examples to learn from, {len(measured)} held out{said}", flush=True)
     orders = stream.fixed_orders(len(measured), orders_of(config), config.seed)
     chosen = np.linspace(0, len(measured), NUM_PICTURED, endpoint=False, dtype=int)
     validation = tf.data.Dataset.from_tensor_slices((measured, orders)).batch(256)
     return Material(
         train.kind,
         examples,
-        train.left_out,
+        left_out,
         validation.map(lambda x, order: (stream.as_floats(x), order)),
         (stream.as_floats(measured[chosen]).numpy(), orders[chosen]),
     )
 
 
 def augmentation(config):
-    """How the examples of a config vary."""
+    """How the examples of a config vary: sounds only, pictures are taken as they are."""
+    if sets.of(config).kind != "audio":
+        return stream.Augmentation()
     return stream.Augmentation(config.max_shift, config.max_gain_db)
+
+
+def chance(config):
+    """Patches in their place without looking: one in n, or more if few permutations may come."""
+    permutations = objectives.permutations(config)
+    if permutations is None:
+        return 1 / config.total_patches
+    return max(float((permutations == guess).mean()) for guess in permutations)
 
 
 def orders_of(config):
@@ -208,7 +225,7 @@ def _save_pictures(config, workdir, model, material):
         workdir / "pictures" / "reordered.png",
     )
     pictures.save(
-        pictures.learning_curve(records.read_log(workdir / "log.csv"), 1 / config.total_patches),
+        pictures.learning_curve(records.read_log(workdir / "log.csv"), chance(config)),
         workdir / "pictures" / "learning_curve.png",
     )
 

@@ -44,9 +44,11 @@ def run(config, workdir):
             f"--folder={config.folder} is not labelled: put the files of each class into a "
             "subfolder, or give labels.csv with the columns path and label."
         )
+    _refuse_other_kind(config, metadata["input"], data_set.kind)
     splits = {split: data_set.load(config, split) for split in data_set.splits()}
     train = splits["train"]
     _refuse_other_inputs(config, metadata["input"], train)
+    _refuse_one_class(config, data_set.tasks, splits)
     if max(config.num_labels) > len(train):
         raise UserError(
             f"--num_labels={max(config.num_labels)} is more than the {len(train)} labelled "
@@ -61,6 +63,8 @@ def run(config, workdir):
         "config": records.as_json(config),
         "encoder": {name: metadata[name] for name in ("name", "embedding", "dimensions")},
         "environment": records.environment(),
+        "examples": {split: len(part) for split, part in splits.items()},
+        "left_out": {name: why for part in splits.values() for name, why in part.left_out.items()},
         "tasks": _tasks(config, data_set.tasks, splits, embeddings),
         "seconds": round(time.monotonic() - began, 1),
         "peak_memory_bytes": records.peak_memory_bytes(),
@@ -81,8 +85,12 @@ def _metadata(config):
         )
     metadata = records.read_json(folder / "metadata.json")
     lacking = {"name", "input", "embedding", "dimensions", "architecture"} - set(metadata)
-    if lacking:
-        raise UserError(f"{folder}/metadata.json is not one of ours: it lacks {sorted(lacking)}.")
+    if lacking or "kind" not in metadata["input"]:
+        lacking = sorted(lacking) or ["the kind of its input"]
+        raise UserError(
+            f"{folder}/metadata.json is not one of this version's: it lacks {lacking}. Export the "
+            "encoder again."
+        )
     return metadata
 
 
@@ -95,13 +103,27 @@ def _decoding_settings(expected):
     return decoding.Settings(image_size=size, channels=channels, **num_frames)
 
 
+def _refuse_other_kind(config, expected, kind):
+    if expected["kind"] != kind:
+        raise UserError(
+            f"--encoder={config.encoder} takes {expected['kind']}, --data={config.data} is {kind}."
+        )
+
+
+def _refuse_one_class(config, tasks, splits):
+    """Raises `UserError` where a split holds one class alone: any encoder would be perfect."""
+    for name, task in tasks.items():
+        for split in ("train", task.test_split):
+            labels = splits[split].labels[name]
+            if not task.multi_label and len(np.unique(labels)) < 2:
+                raise UserError(
+                    f"The {split} split of --data={config.data} holds one class of {name} alone: "
+                    "there is nothing to tell apart."
+                )
+
+
 def _refuse_other_inputs(config, expected, examples):
     """Raises `UserError` if examples are not what the encoder takes."""
-    if expected["kind"] != examples.kind:
-        raise UserError(
-            f"--encoder={config.encoder} takes {expected['kind']}, --data={config.data} is "
-            f"{examples.kind}."
-        )
     if examples.kind == "audio" and expected["sample_rate"] != examples.sample_rate:
         raise UserError(
             f"--encoder={config.encoder} takes {expected['sample_rate']} samples a second, "

@@ -11,7 +11,7 @@ from export import export_lib
 from training import config as config_module
 from training import pretrain_lib, transfer_lib
 from training.config import OBJECTIVES, TransferConfig
-from training.data import digit_scenes, moving_digits, sets
+from training.data import digit_scenes, moving_digits, sets, stream
 from training.data.examples import Examples
 from training.errors import UserError
 from training.recipes import RECIPES
@@ -132,6 +132,56 @@ def test_every_objective_trains_the_same_network(objective, tmp_path):
     report = pretrain_lib.run(config, tmp_path)
     assert np.isfinite(report["held_out"]["loss"])
     assert 0 <= report["held_out"]["patch_accuracy"] <= 1
+
+
+@pytest.mark.parametrize("objective", ["perturbed_samples", "cross_entropy"])
+def test_a_run_that_is_taken_up_again_ends_as_one_in_one_go(objective, tmp_path):
+    config = few_steps("digit_scenes", objective=objective, num_permutations=20)
+    config = dataclasses.replace(config, steps=4, evaluate_every=2)
+    whole = pretrain_lib.run(config, tmp_path / "whole")
+    pretrain_lib.run(dataclasses.replace(config, steps=2), tmp_path / "parts")
+    parts = pretrain_lib.run(config, tmp_path / "parts")
+    assert parts["held_out"] == whole["held_out"]
+
+
+def test_chance_is_that_of_the_best_constant_guess():
+    config = few_steps("digit_scenes", objective="cross_entropy", num_permutations=3)
+    permutations = pretrain_lib.orders_of(config).permutations
+    best = max(np.mean([row == guess for row in permutations]) for guess in permutations)
+    assert pretrain_lib.chance(config) == pytest.approx(best) and best > 0.3
+    assert pretrain_lib.chance(few_steps("digit_scenes")) == 1 / 9
+
+
+def test_pictures_are_not_shifted_or_amplified_like_sounds():
+    config = few_steps("notes", data="digit_scenes")
+    assert config.max_shift and config.max_gain_db
+    assert pretrain_lib.augmentation(config) == stream.Augmentation()
+    assert pretrain_lib.augmentation(few_steps("notes")).max_shift == config.max_shift
+
+
+def test_a_workdir_among_the_examples_is_refused(tmp_path):
+    pictures(tmp_path)
+    config = few_steps("digit_scenes", data="folder", folder=str(tmp_path), remainder="crop")
+    with pytest.raises(UserError, match=r"lies within --folder"):
+        pretrain_lib.run(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"grid": (1, 1)}, "2 patches or more"),
+        ({"objective": "cross_entropy", "num_permutations": 1}, "--num_permutations must be at"),
+        ({"objective": "cross_entropy", "num_permutations": 10**6}, "must be at most 9! = 362880"),
+        ({"grid": (3, 0)}, "--grid must be numbers above 0"),
+        ({"grid": (5, 3), "gap": 1}, "does not divide"),
+    ],
+)
+def test_settings_that_make_no_task_are_refused_before_anything_is_written(
+    changes, message, tmp_path
+):
+    with pytest.raises(UserError, match=message):
+        pretrain_lib.run(few_steps("digit_scenes", **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("backbone", config_module.BACKBONES)

@@ -11,6 +11,7 @@ import keras_s2l
 from training import records, transfer_lib
 from training.config import TransferConfig
 from training.data import sets
+from training.data.examples import Examples
 from training.errors import UserError
 from training.heads import Head
 
@@ -56,6 +57,15 @@ def test_classes_are_numbered_without_holes_and_unseen_ones_are_never_right():
     assert count == 3
     np.testing.assert_array_equal(train, [2, 0, 2, 1])
     np.testing.assert_array_equal(test, [0, -1, 2, -1, -1])
+
+
+def test_a_split_of_one_class_is_refused():
+    splits = {
+        "train": Examples("image", np.zeros((3, 2)), {"label": np.array([0, 1, 1])}),
+        "test": Examples("image", np.zeros((2, 2)), {"label": np.array([1, 1])}),
+    }
+    with pytest.raises(UserError, match=r"The test split .* holds one class of label alone"):
+        transfer_lib._refuse_one_class(CONFIG, {"label": sets.Task("test")}, splits)
 
 
 def test_each_labelled_set_starts_from_the_same_head():

@@ -118,8 +118,11 @@ def prepare(config):
     Raises:
         UserError: If the data set is unknown, or cannot be had.
     """
-    of(config)
-    return _notes_builder(config) if config.data == "notes" else None
+    if config.data == "notes":
+        return _notes_builder(config)
+    if config.data not in DATA_SETS:
+        of(config)  # Says what is known.
+    return None
 
 
 def _notes_builder(config):
