@@ -19,19 +19,21 @@ def compiled(function):
 
         @functools.cache
         def program(signature, eager, **constants):
-            # One for each shape and set of constants: `tf.function` would read the constants at
-            # every call, most of what an eager call costs, and take what it had made for an
-            # unknown length also for known ones, for which there are better ways. Eager calls have
-            # their own: once its gradient was taken in a graph, a function returns hundreds of
-            # intermediate values.
+            # One for each shape but for the batch, and each set of constants: `tf.function` would
+            # read the constants at every call, most of what an eager call costs, and take what it
+            # had made for an unknown length also for known ones, for which there are better ways.
+            # Eager calls have their own: once its gradient was taken in a graph, a function returns
+            # hundreds of intermediate values.
             def core(*tensors):
                 return function(*tensors, **constants)
 
-            return tf.function(core, jit_compile=True, autograph=False)
+            specs = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
+            return tf.function(core, input_signature=specs, jit_compile=True, autograph=False)
 
         @functools.wraps(function)
         def run(*tensors, **constants):
-            signature = tuple((tuple(x.shape), x.dtype) for x in tensors)
+            batched = constants.get("axis") != 0
+            signature = tuple((_without_batch(x.shape, batched), x.dtype) for x in tensors)
             return program(signature, tf.executing_eagerly(), **constants)(*tensors)
 
         return run
@@ -42,6 +44,10 @@ def compiled(function):
         constants = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
         return functools.wraps(function)(jax.jit(function, static_argnames=constants))
     return function
+
+
+def _without_batch(shape, batched):
+    return (None, *shape[1:]) if batched and len(shape) > 1 else tuple(shape)
 
 
 @functools.cache
@@ -70,6 +76,7 @@ def computed_once(x, alive):
 
 
 def alive(rows):
-    """A boolean that depends on the data: true, for `rows` `(batch, n)` hold no NaN."""
-    first = rows[:1, :1]
-    return keras.ops.any(first == first)
+    """A boolean that depends on the data of `rows` `(batch, n)` and is true."""
+    first = keras.ops.cast(rows[:1, :1], "float32")  # XLA knows that integers equal themselves.
+    # Infinite scores may have become NaN, which is not equal to itself.
+    return keras.ops.any(keras.ops.logical_or(first == first, keras.ops.isnan(first)))

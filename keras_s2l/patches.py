@@ -1,8 +1,10 @@
 """From an input to its patches, and back."""
 
 import math
+import numbers
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_s2l import _checks
@@ -29,6 +31,8 @@ def axis_number(axis, rank):
                 f"of {list(AXES.get(rank, {}))}. Received: axis={axis!r}"
             )
         return AXES[rank][axis]
+    if isinstance(axis, bool) or not isinstance(axis, numbers.Integral):
+        raise ValueError(f"`axis` must be a name or an integer. Received: axis={axis!r}")
     number = axis + rank if axis < 0 else axis
     if not 0 < number < rank:
         raise ValueError(
@@ -111,8 +115,11 @@ class Patches(keras.layers.Layer):
                 )
             counts = (_checks.positive_int("num_patches", num_patches, "try 10"),)
         else:
+            if not isinstance(grid, (tuple, list)) or not grid:
+                raise ValueError(f"`grid` must be numbers such as (3, 3). Received: grid={grid}")
             counts = tuple(_checks.positive_int("grid", count, "try (3, 3)") for count in grid)
-            if axis is not None and (isinstance(axis, str) or len(axis) != len(counts)):
+            several = isinstance(axis, (tuple, list)) and len(axis) == len(counts)
+            if axis is not None and not several:
                 raise ValueError(
                     f"`axis` must name one axis for each count of `grid={counts}`, or be None. "
                     f"Received: axis={axis}"
@@ -122,7 +129,7 @@ class Patches(keras.layers.Layer):
         self.num_patches = math.prod(counts)
         self.gap = _checks.natural_int("gap", gap)
         self.jitter = _checks.natural_int("jitter", jitter)
-        self.normalize = normalize
+        self.normalize = _checks.one_of("normalize", normalize, (True, False))
         self.remainder = _checks.one_of("remainder", remainder, ("error", "crop", "pad"))
         self.seed = seed
         self.seed_generator = ReplicaSeedGenerator(seed) if self.jitter else None
@@ -169,7 +176,7 @@ class Patches(keras.layers.Layer):
         if self.remainder != "pad":
             return room // count
         cell = -(-room // count)
-        if size <= cell * (count - 1):
+        if size <= cell * (count - 1) + self.jitter:
             raise ValueError(
                 f"Padding `axis={name!r}` of size {size} for {self._given()} would leave patches "
                 "of zeros alone, whose order is not to be learnt; use fewer patches or larger "
@@ -190,7 +197,7 @@ class Patches(keras.layers.Layer):
         patches = ops.reshape(patches, (sizes[0], self.num_patches, *sizes[1 + len(axes) :]))
         if self.gap or self.jitter:
             patches = self._placed(patches, [axis + 1 for axis in axes], training)
-        return _normalized(patches) if self.normalize else patches
+        return _normalized(patches, self.compute_dtype) if self.normalize else patches
 
     def _cut(self, x, axis, count, cell):
         """Cuts an axis into `(count, cell)`; its end is cropped or filled up."""
@@ -282,11 +289,17 @@ def _slice(x, axis, start, stop):
     return x[(slice(None),) * axis + (slice(start, stop),)]
 
 
-def _normalized(patches):
-    """Each patch with mean 0 and standard deviation 1."""
+def _normalized(patches, compute_dtype):
+    """Each patch with mean 0 and standard deviation 1, in floats."""
+    dtype = keras.backend.standardize_dtype(patches.dtype)
+    precise = ops.cast(patches, "float64" if dtype == "float64" else "float32")
     axes = tuple(range(2, len(patches.shape)))
-    precise = ops.cast(patches, "float32")
-    mean, variance = ops.moments(precise, axes=axes, keepdims=True)
+    size = ops.max(ops.abs(precise), axis=axes, keepdims=True)
+    scaled = precise / ops.where(size > 0, size, 1.0)  # Squares do not overflow.
+    mean, variance = ops.moments(scaled, axes=axes, keepdims=True)
     # What is constant but for rounding is constant.
-    floor = ops.maximum(ops.square(1e-5 * mean), 1e-12)
-    return ops.cast((precise - mean) / ops.sqrt(ops.maximum(variance, floor)), patches.dtype)
+    rounding = 16 * np.finfo(keras.backend.standardize_dtype(precise.dtype)).eps
+    varies = variance > float(rounding) ** 2
+    normalized = (scaled - mean) / ops.sqrt(ops.where(varies, variance, 1.0))
+    result = ops.where(varies, normalized, 0.0)
+    return ops.cast(result, patches.dtype if "float" in dtype else compute_dtype)

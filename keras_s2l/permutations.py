@@ -79,7 +79,8 @@ def as_permutations(permutations):
 
 
 def _candidates(num_patches, num_permutations, random):
-    if math.factorial(num_patches) <= MOST_CANDIDATES:
+    # All of them also where so many are wanted that drawing would not find them.
+    if math.factorial(num_patches) <= max(MOST_CANDIDATES, 4 * num_permutations):
         return np.array(list(itertools.permutations(range(num_patches))), "int8")
     count = max(MOST_CANDIDATES, 2 * num_permutations)
     dtype = "int8" if num_patches < 128 else "int16"

@@ -34,6 +34,18 @@ class Rows:
         self.values = numerators - denominators
         self.length = self.values.shape[1]
 
+    def falls(self, levels, following):
+        """Whether levels are above those that follow them, beyond what rounding does."""
+        if math.isfinite(self.log_range):
+            return levels > following
+        # What is put together block by block is wrong as a whole where a block falls apart.
+        rounding = 64 * _epsilon(levels)
+        return levels - following > rounding * ops.maximum(ops.abs(levels), ops.abs(following))
+
+
+def _epsilon(x):
+    return float(np.finfo(keras.backend.standardize_dtype(x.dtype)).eps)
+
 
 def pool(rows):
     """The nearest non-increasing rows, by the divergence that `rows.regularization` names.
@@ -62,23 +74,23 @@ def _pool_by_merging(rows):
         return extended(x, 0, width - length, value)
 
     # What is filled up lies below everything, and is never pooled with it.
-    numerators = padded(rows.numerators, -0.1 * np.finfo("float32").max)
+    largest = np.finfo(keras.backend.standardize_dtype(rows.values.dtype)).max
+    numerators = padded(rows.numerators, -0.1 * float(largest))
     denominators = padded(rows.denominators, 0.0)
     pieces = [ops.reshape(x, (-1, PIECE)) for x in (numerators, denominators)]
-    levels, starts = pool_short(Rows(*pieces, rows.regularization))
-    opens = starts == ops.arange(PIECE, dtype="int32")
+    levels, _ = pool_short(Rows(*pieces, rows.regularization, rows.log_range))
     size = PIECE
     while size < width:
         shape = (batch, width // (2 * size), 2 * size)
-        halves = [ops.reshape(x, shape) for x in (levels, opens, denominators)]
-        levels, opens = _merge(*halves, rows.regularization, rows.log_range)
+        halves = [ops.reshape(x, shape) for x in (levels, denominators)]
+        levels = _merge(*halves, rows.regularization, rows.log_range)
         size *= 2
-    levels, opens = (ops.reshape(x, (batch, width))[:, :length] for x in (levels, opens))
+    levels = ops.reshape(levels, (batch, width))[:, :length]
     levels = computed_once(levels, alive(rows.values))
-    return levels, starts_of(computed_once(opens, alive(rows.values)))
+    return levels, starts_of(rows.falls(levels[:, :-1], levels[:, 1:]))
 
 
-def _merge(levels, opens, denominators, regularization, log_range):
+def _merge(levels, denominators, regularization, log_range):
     """Pools across the middle of pairs of solutions `(batch, pairs, 2 * size)`.
 
     The pooled stretch takes the mean of all that lies below it on the left and above it on the
@@ -89,8 +101,7 @@ def _merge(levels, opens, denominators, regularization, log_range):
     left, right = levels[..., :size], levels[..., size:]
     log_weights = denominators[..., :size], denominators[..., size:]
     low, high = left[..., -1:], right[..., :1]
-    precision = 4 * np.finfo(keras.backend.standardize_dtype(levels.dtype)).eps
-    precision = precision * ops.maximum(ops.abs(low), ops.abs(high))
+    precision = 4 * _epsilon(levels) * ops.maximum(ops.abs(low), ops.abs(high))
 
     def total(on_the_left, on_the_right):
         return ops.sum(on_the_left + on_the_right, axis=-1, keepdims=True)
@@ -126,10 +137,4 @@ def _merge(levels, opens, denominators, regularization, log_range):
     level = ops.where(low < high, low + 0.5 * (high - low), low)
     far = ops.full_like(level, math.inf)
     _, level, *_ = ops.while_loop(unsettled, improve, (0, level, far, low, high))
-    # The first one pooled opens the block; whoever follows has joined it.
-    joined = left < level
-    joined = ops.logical_and(joined[..., 1:], joined[..., :-1])
-    joined = ops.pad(joined, [(0, 0), (0, 0), (1, 0)], constant_values=False)
-    joined = ops.concatenate([joined, right > level], axis=-1)
-    levels = ops.concatenate([ops.maximum(left, level), ops.minimum(right, level)], axis=-1)
-    return levels, ops.logical_and(opens, ops.logical_not(joined))
+    return ops.concatenate([ops.maximum(left, level), ops.minimum(right, level)], axis=-1)

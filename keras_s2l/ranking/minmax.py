@@ -16,25 +16,24 @@ from keras_s2l.ranking.scans import extended, running_from_the_end, starts_of
 
 def pool_short(rows):
     """Levels and starts of `isotonic.Rows`, as of `isotonic.pool`; work grows with n squared."""
-    is_l2 = rows.regularization == "l2"
-    inputs, outside, step, start = _l2_means(rows) if is_l2 else _kl_means(rows)
+    kl = rows.regularization == "kl"
+    inputs, outside, step, start = _kl_means(rows) if kl else _l2_means(rows)
+    exponential = kl and math.isfinite(rows.log_range)
     if columns.few(rows.length):
         inputs = [ops.transpose(x) for x in inputs]
         lowest = columns.over_earlier(inputs, step, start)
-        lowest = lowest if is_l2 else ops.log(lowest)
+        lowest = ops.log(lowest) if exponential else lowest
         levels = columns.running_from_the_end(ops.maximum, ops.transpose(rows.values) + lowest)
-        falls = levels[:-1] > levels[1:]
+        opens = rows.falls(levels[:-1], levels[1:])
         places = ops.arange(1, rows.length, dtype="int32")[:, None]
-        starts = ops.concatenate([ops.zeros_like(levels[:1], "int32"), ops.where(falls, places, 0)])
+        starts = ops.concatenate([ops.zeros_like(levels[:1], "int32"), ops.where(opens, places, 0)])
         return ops.transpose(levels), ops.transpose(columns.running(ops.maximum, starts))
     over_earlier = _over_earlier if rows.length is not None else _over_earlier_of_unknown_length
     lowest = over_earlier(inputs, outside, step, start)
-    lowest = computed_once(lowest if is_l2 else ops.log(lowest), alive(rows.values))
+    lowest = computed_once(ops.log(lowest) if exponential else lowest, alive(rows.values))
     levels = running_from_the_end(ops.maximum, rows.values + lowest, -math.inf)
     levels = computed_once(levels, alive(rows.values))
-    falls = levels[:, :-1] > levels[:, 1:]
-    opens = ops.concatenate([ops.ones_like(levels[:, :1], dtype="bool"), falls], axis=1)
-    return levels, starts_of(opens)
+    return levels, starts_of(rows.falls(levels[:, :-1], levels[:, 1:]))
 
 
 def _l2_means(rows):
@@ -51,23 +50,28 @@ def _l2_means(rows):
 
 
 def _kl_means(rows):
-    """The same for "kl", with the exponential of that mean."""
+    """The same for "kl"; where the denominators lie close, the exponential of that mean."""
+    close = math.isfinite(rows.log_range)  # No exponential of a stretch over- or underflows.
 
-    # Sums in units of their first and largest term, means in units of the entry: no logarithms.
+    # Sums in units of their first and largest term, that one in units of the entry.
     def step(distance, own, earlier, above, below, first, lowest):
         fall_above, fall_below, climb = earlier
-        above, below, first = 1 + fall_above * above, 1 + fall_below * below, first * climb
-        return above, below, first, ops.minimum(lowest, first * above / below)
+        above, below = 1 + fall_above * above, 1 + fall_below * below
+        first = first * climb if close else first + climb
+        mean = first * (above / below) if close else first + ops.log(above / below)
+        return above, below, first, ops.minimum(lowest, mean)
 
-    def ratio(differences):  # Bounded so that no product of them is undefined.
-        return ops.pad(ops.exp(ops.clip(differences, -80.0, 80.0)), [(0, 0), (0, 1)])
+    def padded(x):
+        return ops.pad(x, [(0, 0), (0, 1)])
 
     def fall(x):  # Of descending rows.
-        return ops.pad(ops.exp(x[:, 1:] - x[:, :-1]), [(0, 0), (0, 1)])
+        return padded(ops.exp(x[:, 1:] - x[:, :-1]))
 
-    climbs = ratio(rows.values[:, :-1] - rows.values[:, 1:])
+    climbs = rows.values[:, :-1] - rows.values[:, 1:]
+    climbs = padded(ops.exp(ops.clip(climbs, -80.0, 80.0)) if close else climbs)
     inputs = [fall(rows.numerators), fall(rows.denominators), climbs]
-    return inputs, [0.0, 0.0, math.inf], step, (1.0, 1.0, 1.0, 1.0)
+    start = (1.0, 1.0, 1.0, 1.0) if close else (1.0, 1.0, 0.0, 0.0)
+    return inputs, [0.0, 0.0, math.inf], step, start
 
 
 def _over_earlier(inputs, outside, step, start):

@@ -163,6 +163,9 @@ class PerturbedRank(keras.layers.Layer):
         settings = (self.sigma, self.noise, self.num_samples, self.seed_generator)
         return perturbed_rank(scores, *settings, self.direction, self.axis, mask)
 
+    def compute_mask(self, scores, mask=None):
+        return None  # It has been heeded; losses would multiply their values by it.
+
     def compute_output_shape(self, scores_shape):
         return scores_shape
 

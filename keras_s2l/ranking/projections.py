@@ -7,12 +7,14 @@ from keras_s2l.ranking.rows import checked, widened_dtype
 
 REGULARIZATIONS = ("l2", "kl")
 SOFTER = "try 1.0, lower it for a harder result"
-HARDEST = 1e-30  # Results are hard at any strength as low as this; less would be 0 in float32.
+# Beyond these nothing changes any more, and float32 would know them as 0 and infinity.
+HARDEST, SOFTEST = 1e-30, 1e30
 
 
 def project(projection, scores, strength, regularization, direction, axis, mask):
     """Calls `projection(scores, strength[, mask], **constants)` with what a user gave, checked."""
-    strength = max(_checks.positive_float("strength", strength, SOFTER), HARDEST)
+    strength = _checks.positive_float("strength", strength, SOFTER)
+    strength = min(max(strength, HARDEST), SOFTEST)
     _checks.one_of("regularization", regularization, REGULARIZATIONS)
     scores, mask, axis = checked(scores, direction, axis, mask)
     # A tensor, not a constant: one compilation serves all strengths.

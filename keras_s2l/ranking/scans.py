@@ -44,10 +44,15 @@ def running_from_the_end(combine, rows, neutral):
     return ops.flip(running(combine, ops.flip(rows, axis=1), neutral), axis=1)
 
 
-def starts_of(opens):
-    """The place at which the block of each entry starts, where `opens` tells who opens one."""
-    places = ops.arange(ops.shape(opens)[1], dtype="int32")[None]
-    return running(ops.maximum, ops.where(opens, places, 0), 0)
+def starts_of(falls):
+    """The place at which the block of each entry starts.
+
+    Args:
+        falls: Booleans `(batch, n - 1)`, whether a block ends and the next entry opens another.
+    """
+    places = ops.arange(1, ops.shape(falls)[1] + 1, dtype="int32")[None]
+    opened = ops.pad(ops.where(falls, places, 0), [(0, 0), (1, 0)])
+    return running(ops.maximum, opened, 0)
 
 
 def extended(rows, before, after, value):

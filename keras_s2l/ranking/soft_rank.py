@@ -31,7 +31,8 @@ def soft_rank(scores, strength=1.0, regularization="l2", direction="ascending", 
     `1 … n` nearest to `exp(scores / strength)` in relative entropy, less 1. As `strength` goes to
     0 they are the hard ranks, as it grows "l2" ranks go to their mean.
 
-    The gradient is exact, and finite at every strength. A row that holds a NaN gives a row of
+    The gradient is exact, and finite at every strength. There is no second derivative: where it is
+    asked for, it is zero; `perturbed_rank` has all of them. A row that holds a NaN gives a row of
     NaNs and leaves the others alone.
 
     Args:
@@ -181,6 +182,9 @@ class SoftRank(keras.layers.Layer):
     def call(self, scores, mask=None):
         settings = (self.strength, self.regularization, self.direction, self.axis)
         return soft_rank(scores, *settings, mask=mask)
+
+    def compute_mask(self, scores, mask=None):
+        return None  # It has been heeded; losses would multiply their values by it.
 
     def compute_output_shape(self, scores_shape):
         return scores_shape

@@ -21,7 +21,8 @@ def soft_sort(scores, strength=1.0, regularization="l2", direction="ascending", 
     With "l2" the result is the point of the permutahedron of the scores (the convex hull of all
     their orders) nearest to `(1, …, n) / strength`; with "kl" its logarithmic counterpart. As
     `strength` goes to 0 it is the sorted row; as it grows all of it goes to the mean, which for
-    "kl" is `log(mean(exp(scores)))`, or `-log(mean(exp(-scores)))` if ascending.
+    "kl" is `log(mean(exp(scores)))`, or `-log(mean(exp(-scores)))` if ascending. There is no second
+    derivative: where it is asked for, it is zero.
 
     Args:
         scores: Floating tensor of rank 1 or more, finite. float16 and bfloat16 are computed in
@@ -66,7 +67,7 @@ def _forward(scores, strength, mask=None, *, regularization, direction, axis):
         lowest = ops.min(ops.where(real, ordered, float("inf")), axis=1, keepdims=True)
         ordered = ops.where(real, ordered, ops.where(ops.isinf(lowest), 0.0, lowest))
     wanted = -ops.cast(slots, ordered.dtype) / strength + ops.zeros_like(ordered)
-    numerators = ops.where(real, wanted, -1e30)
+    numerators = ops.where(real, wanted, -1e37)
     _, starts = isotonic.pool(isotonic.Rows(numerators, ordered, regularization))
     first = take_along_rows(ordered, starts)
     beyond = ops.cast(starts - slots, ordered.dtype) / strength
