@@ -38,7 +38,8 @@ class Rows:
         """Whether levels are above those that follow them, beyond what rounding does."""
         if math.isfinite(self.log_range):
             return levels > following
-        # What is put together block by block is wrong as a whole where a block falls apart.
+        # What is put together block by block is wrong as a whole where a block falls apart. Levels
+        # are sums of terms of one sign, so their rounding is relative to them.
         rounding = 64 * _epsilon(levels)
         return levels - following > rounding * ops.maximum(ops.abs(levels), ops.abs(following))
 
@@ -106,6 +107,12 @@ def _merge(levels, denominators, regularization, log_range):
     def total(on_the_left, on_the_right):
         return ops.sum(on_the_left + on_the_right, axis=-1, keepdims=True)
 
+    def log_total(on_the_left, on_the_right):
+        largest = ops.max(ops.maximum(on_the_left, on_the_right), axis=-1, keepdims=True)
+        largest = ops.where(largest > -math.inf, largest, 0.0)
+        scaled = (ops.exp(x - largest) for x in (on_the_left, on_the_right))
+        return largest + ops.log(total(*scaled))
+
     def distance_to_mean(level):
         excess = ops.minimum(left - level, 0.0), ops.maximum(right - level, 0.0)
         pooled = left < level, right > level
@@ -113,12 +120,12 @@ def _merge(levels, denominators, regularization, log_range):
             count = total(*(ops.cast(x, levels.dtype) for x in pooled))
             return total(*excess) / ops.maximum(count, 1.0)
         weights = [ops.where(x, weight, -math.inf) for x, weight in zip(pooled, log_weights)]
-        if log_range > 60:  # In units of the largest: no exponential overflows.
-            largest = ops.max(ops.maximum(*weights), axis=-1, keepdims=True)
-            largest = ops.where(largest > -math.inf, largest, 0.0)
-            weights = [weight - largest for weight in weights]
+        if log_range > 60:  # Exponentials would overflow.
+            sums = [weight + x for x, weight in zip(excess, weights)]
+            distance = log_total(*sums) - log_total(*weights)
+            return ops.where(ops.isnan(distance), 0.0, distance)  # Nothing is pooled.
         weights = [ops.exp(weight) for weight in weights]
-        excess = [weight * ops.expm1(ops.minimum(x, 60.0)) for x, weight in zip(excess, weights)]
+        excess = [weight * ops.expm1(x) for x, weight in zip(excess, weights)]
         weight = total(*weights)
         return ops.log1p(total(*excess) / ops.where(weight > 0, weight, 1.0))
 

@@ -9,6 +9,7 @@ from keras_s2l._gradients import custom_gradient
 from keras_s2l._seeds import ReplicaSeedGenerator
 from keras_s2l.ranking import noises, pairs
 from keras_s2l.ranking.hard_rank import hard_rank
+from keras_s2l.ranking.projections import HARDEST, SOFTEST
 from keras_s2l.ranking.rows import (
     DIRECTIONS,
     checked,
@@ -65,7 +66,7 @@ def perturbed_rank(
     Reference: Berthet et al., Learning with Differentiable Perturbed Optimizers, 2020, section 2
     and proposition 3.1, https://arxiv.org/abs/2002.08676; the closed form for ranks is ours.
     """
-    sigma = _checks.positive_float("sigma", sigma, SOFTER)
+    sigma = min(max(_checks.positive_float("sigma", sigma, SOFTER), HARDEST), SOFTEST)
     _checks.one_of("noise", noise, noises.NOISES)
     scores, mask, axis = checked(scores, direction, axis, mask)
     # A tensor, not a constant: one compilation serves all scales.

@@ -68,7 +68,9 @@ def _forward(scores, strength, mask=None, *, regularization, direction, axis):
         ordered = ops.where(real, ordered, ops.where(ops.isinf(lowest), 0.0, lowest))
     wanted = -ops.cast(slots, ordered.dtype) / strength + ops.zeros_like(ordered)
     numerators = ops.where(real, wanted, -1e37)
-    _, starts = isotonic.pool(isotonic.Rows(numerators, ordered, regularization))
+    # Blocks do not depend on an offset, rounding does: so all that levels are made of is negative.
+    heights = ordered - ordered[:, -1:]
+    _, starts = isotonic.pool(isotonic.Rows(numerators, heights, regularization))
     first = take_along_rows(ordered, starts)
     beyond = ops.cast(starts - slots, ordered.dtype) / strength
     if regularization == "l2":

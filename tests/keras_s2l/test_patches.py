@@ -293,3 +293,35 @@ def test_passes_the_shared_check(axis, remainder, tmp_path):
 def test_a_grid_with_all_guards_passes_the_shared_check(tmp_path):
     layer = Patches(grid=(2, 3), gap=1, jitter=1, normalize=True, seed=0)
     check_layer(layer, _input((4, 7, 11, 2)), tmp_path)
+
+
+@pytest.mark.parametrize("offset, scale", [(0, 1e-7), (1e5, 0.5), (0, 1e20), (0, 1e-30)])
+def test_patches_are_normalized_at_any_level_and_scale(offset, scale):
+    inputs = (offset + scale * _input((2, 8, 8, 1)).astype("float64")).astype("float32")
+    patches = Patches(grid=(2, 2), normalize=True)(inputs).numpy()
+    np.testing.assert_allclose(patches.std(axis=(2, 3, 4)), 1.0, rtol=1e-2)
+
+
+def test_integers_are_normalized_to_floats():
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype="uint8")
+    layer = Patches(grid=(2, 2), normalize=True)
+    patches = layer(pictures)
+    np.testing.assert_allclose(patches, layer(pictures.astype("float32")), atol=1e-5)
+    assert Patches(grid=(2, 2))(pictures).dtype == tf.uint8
+
+
+def test_padding_and_jitter_together_leave_no_patch_of_zeros():
+    with pytest.raises(ValueError, match="would leave patches of zeros alone"):
+        Patches(10, 1, "pad", jitter=8)(np.ones((1, 91, 1), "float32"))
+
+
+@pytest.mark.parametrize("arguments", [{"grid": 3}, {"grid": ()}, {"grid": (2, 2), "axis": 3}])
+def test_what_is_no_grid_is_refused(arguments):
+    with pytest.raises(ValueError, match=r"`grid` must be|`axis` must name one axis"):
+        Patches(**arguments)
+
+
+@pytest.mark.parametrize("axis", [1.5, True])
+def test_what_is_no_axis_is_refused(axis):
+    with pytest.raises(ValueError, match="`axis` must be a name or an integer"):
+        Patches(3, axis)(np.zeros((2, 6, 4), "float32"))

@@ -80,3 +80,8 @@ def test_the_example_of_the_docstring():
 def test_what_cannot_be_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         fixed_permutations(*arguments)
+
+
+def test_all_permutations_of_a_length_may_be_asked_for():
+    permutations = fixed_permutations(5040, 7)
+    assert len(np.unique(permutations, axis=0)) == 5040

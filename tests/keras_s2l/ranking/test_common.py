@@ -312,3 +312,24 @@ def test_a_bad_regularization_is_refused(op):
 def test_a_bad_softness_is_refused(op, name, softness):
     with pytest.raises(ValueError, match=f"`{name}` must be a positive.*Received: {name}="):
         op(np.zeros((7, 9)), softness)
+
+
+@each_soft_op
+@pytest.mark.parametrize("n", [4, 13, 40])
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_a_bad_row_leaves_the_others_alone_wherever_it_stands(op, n, bad):
+    scores = cases.scores_of(n)[:3]
+    good = np.asarray(op(scores))
+    for place in range(3):
+        spoilt = scores.copy()
+        spoilt[place, [0, n - 1]] = bad
+        others = [row for row in range(3) if row != place]
+        np.testing.assert_allclose(np.asarray(op(spoilt))[others], good[others], atol=1e-9)
+
+
+@each_soft_op
+def test_the_softest_and_the_hardest_are_finite(op):
+    scores = np.float32([[np.inf, 1, 2], [1, 2, 3], [30, 10, 20]])
+    np.testing.assert_allclose(np.asarray(op(scores, 1e39))[1:], 1.0, atol=1e-6)
+    hard = np.asarray(op(scores, 1e-39))[1:]
+    np.testing.assert_allclose(hard, [[0, 1, 2], [2, 0, 1]], atol=1e-6)

@@ -313,3 +313,15 @@ def test_an_exported_keras_model_is_fine_tuned_as_the_model_itself(n, tmp_path):
     foreign = fine_tuned(loaded.rank, loaded.trainable_variables)
     assert np.abs(ours[: n * n] - np.eye(n).ravel()).max() > 1e-3
     np.testing.assert_allclose(foreign, ours, atol=1e-5)
+
+
+def test_a_mask_of_keras_is_heeded_and_not_handed_on():
+    order = np.array([[0, 1, -1], [0, 1, 2], [0, -1, -1]])
+    scores = keras.Input((3,))
+    ranks = SoftRank()(scores, mask=keras.ops.not_equal(scores, 9.0))
+    model = keras.Model(scores, ranks)
+    model.compile("sgd", loss=lambda order, ranks: keras.ops.sum((ranks - order) ** 2, axis=1))
+    x = np.float32([[1, 5, 9], [1, 3, 5], [2, 9, 9]])
+    assert model.evaluate(x, order, verbose=0) == pytest.approx(0.0, abs=1e-5)
+    masked = SoftRank()(tf.constant(x), mask=tf.constant(x != 9))
+    assert getattr(masked, "_keras_mask", None) is None

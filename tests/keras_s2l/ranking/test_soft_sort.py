@@ -158,3 +158,25 @@ def test_the_length_may_be_unknown_inside_a_function(regularization):
     for n in (1, 9, 40):
         truth = [references.soft_sort(row, 1.0, regularization) for row in cases.scores_of(n)]
         np.testing.assert_allclose(unknown(cases.scores_of(n)), truth, atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [3, 8, 20, 40])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("scale", [1.0, 30.0, 100.0])
+def test_kl_sorts_are_right_however_far_scores_range(n, dtype, scale):
+    scores = (scale * np.random.default_rng(n).normal(size=(20, n))).astype(dtype)
+    for strength in (0.01, 0.3, 10.0):
+        fast = soft_sort(scores, strength, "kl", "descending")
+        truth = [
+            references.soft_sort(row.astype("float64"), strength, "kl", "descending")
+            for row in scores
+        ]
+        tolerance = 1e-9 if dtype == "float64" else 2e-5
+        np.testing.assert_allclose(fast, truth, atol=tolerance * (scale + n / strength))
+
+
+def test_absent_slots_take_no_part_at_any_strength():
+    mask = np.array([[True, True, True, False]])
+    for strength in (1e-39, 1e-30, 1e-9):
+        result = soft_sort(np.float32([[5, 1, 2, 9]]), strength, mask=mask)
+        np.testing.assert_allclose(result, [[1, 2, 5, 0]])
