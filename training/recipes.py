@@ -47,6 +47,9 @@ def moving_digits():
     """Eight pieces of two frames of generated clips of moving digits.
 
     Command: python -m training.pretrain --recipe=moving_digits --workdir=runs/moving_digits
+    Hardware: two CPU cores; 7 to 10 minutes.
+    Expect: about 72 % of the pieces of held-out clips in their place (chance 12.5 %); from 1000
+    labels the motion is told at 98 % (untrained 91 %), the digit no better than untrained.
     """
     return PretrainConfig(
         recipe="moving_digits",
@@ -64,7 +67,12 @@ def moving_digits():
 def digit_scenes():
     """A grid of nine pieces of generated stills of several digits.
 
+    Pieces are normalised: the light, which falls off to one side, would give the order away.
+
     Command: python -m training.pretrain --recipe=digit_scenes --workdir=runs/digit_scenes
+    Hardware: two CPU cores; 5 to 6 minutes.
+    Expect: about 66 % of the pieces of held-out stills in their place (chance 11 %); from 1000
+    labels the number of digits is told at 72 % (untrained 64 %), which digits they are no better.
     """
     return PretrainConfig(
         recipe="digit_scenes",
@@ -72,6 +80,7 @@ def digit_scenes():
         grid=(3, 3),
         gap=2,
         jitter=2,
+        normalize=True,
         backbone="image",
         batch_size=64,
         steps=3000,
