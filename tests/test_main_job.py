@@ -239,14 +239,14 @@ def test_the_demo_ties_the_programs_together_and_keeps_an_earlier_run(folder, da
 @pytest.mark.parametrize(
     ("program", "arguments", "message"),
     [
-        ("training.pretrain", ["--recipe=cello", "--workdir=DIR"], "one of <notes>"),
+        ("training.pretrain", ["--recipe=cello", "--workdir=DIR"], "one of <notes|notes_time|"),
         ("training.pretrain", ["--stpes=3", "--workdir=DIR"], "Unknown command line flag 'stpes'"),
         ("training.pretrain", [], "--workdir must have a value"),
         ("training.pretrain", ["extra", "--workdir=DIR"], "Unexpected arguments: extra"),
         ("training.pretrain", ["--steps=0", "--workdir=DIR"], "--steps must be at least 1"),
         ("training.pretrain", ["--num_patches=7", "--workdir=DIR"], "does not divide"),
         ("training.pretrain", ["--soundfont=no.sf2", "--workdir=DIR"], "no sound bank no.sf2"),
-        ("training.pretrain", ["--data=drums", "--workdir=DIR"], "one of <notes>"),
+        ("training.pretrain", ["--data=drums", "--workdir=DIR"], "one of <notes|moving_digits|"),
         ("training.transfer", ["--encoder=nowhere", "--workdir=DIR"], "is no export"),
         ("training.transfer", ["--num_labels=many", "--workdir=DIR"], "must be whole numbers"),
         ("training.transfer", ["--seed=-1", "--workdir=DIR"], "--seed must be from 0"),
