@@ -5,12 +5,14 @@ import numpy as np
 from keras import ops
 
 from keras_s2l import _checks, encoders
+from keras_s2l._seeds import load_state, save_state
 from keras_s2l.losses import FenchelYoungRankLoss, PermutationCrossEntropy
 from keras_s2l.metrics import PatchAccuracy
 from keras_s2l.patches import Patches
 from keras_s2l.ranking.hard_rank import hard_rank
 from keras_s2l.shuffle import PatchShuffle, shuffle_patches, unshuffle_patches
 
+LOSS_SEED = "loss_seed_generator_state"
 EMBEDDINGS = ("levels", "patches", "fc")
 
 
@@ -253,15 +255,14 @@ class ShuffleToLearn(keras.Model):
         )
 
     def save_own_variables(self, store):
-        # Keras saves no seeds: a run that is taken up again would draw other noise for its loss.
-        generator = getattr(getattr(self, "loss", None), "seed_generator", None)
-        if generator is not None:
-            store["loss_seed_generator_state"] = ops.convert_to_numpy(generator.state.value)
+        save_state(self._loss_seed_generator(), store, LOSS_SEED)
 
     def load_own_variables(self, store):
-        generator = getattr(getattr(self, "loss", None), "seed_generator", None)
-        if generator is not None and "loss_seed_generator_state" in set(store.keys()):
-            generator.state.assign(store["loss_seed_generator_state"][()])
+        if LOSS_SEED in set(store.keys()):  # Saved with a loss that draws, too.
+            load_state(self._loss_seed_generator(), store, LOSS_SEED)
+
+    def _loss_seed_generator(self):
+        return getattr(getattr(self, "loss", None), "seed_generator", None)
 
     def get_config(self):
         backbone = self.context_free_network.patch_encoder.backbone

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_s2l import _checks
-from keras_s2l._seeds import ReplicaSeedGenerator
+from keras_s2l._seeds import ReplicaSeedGenerator, load_state, save_state
 
 # Names of the axes, by the rank of the input with its batch axis.
 AXES = {
@@ -268,13 +268,10 @@ class Patches(keras.layers.Layer):
         return (input_shape[0], self.num_patches, *patch_shape[1:])
 
     def save_own_variables(self, store):
-        # Keras does not save generators: a restored model would draw the same jitter again.
-        if self.seed_generator is not None:
-            store["seed_generator_state"] = ops.convert_to_numpy(self.seed_generator.state.value)
+        save_state(self.seed_generator, store)
 
     def load_own_variables(self, store):
-        if self.seed_generator is not None:
-            self.seed_generator.state.assign(store["seed_generator_state"][()])
+        load_state(self.seed_generator, store)
 
     def get_config(self):
         own = ("axis", "remainder", "grid", "gap", "jitter", "normalize", "seed")

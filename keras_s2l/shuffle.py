@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_s2l._seeds import ReplicaSeedGenerator
+from keras_s2l._seeds import ReplicaSeedGenerator, load_state, save_state
 from keras_s2l.permutations import as_permutations
 
 
@@ -112,11 +112,10 @@ class PatchShuffle(keras.layers.Layer):
         return patches_shape, tuple(patches_shape[:2])
 
     def save_own_variables(self, store):
-        # Keras does not save generators: a restored model would draw the same orders again.
-        store["seed_generator_state"] = ops.convert_to_numpy(self.seed_generator.state.value)
+        save_state(self.seed_generator, store)
 
     def load_own_variables(self, store):
-        self.seed_generator.state.assign(store["seed_generator_state"][()])
+        load_state(self.seed_generator, store)
 
     def get_config(self):
         permutations = None if self.permutations is None else self.permutations.tolist()

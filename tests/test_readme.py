@@ -25,31 +25,41 @@ def test_the_first_example_runs_as_it_stands():
     assert names["embeddings"].shape[0] == 64 and np.isfinite(names["embeddings"]).all()
 
 
-@pytest.mark.slow
-def test_the_page_on_ranking_runs_and_its_numbers_are_right():
-    page = (ROOT / "docs" / "ranking.md").read_text(encoding="utf-8")
+def run_page(page, shown, check):
+    """Runs the code of a page of docs; gives its names and how many lines showed what they give.
+
+    Args:
+        page: Its file name.
+        shown: Pattern of such a line, with the groups expression and value.
+        check: `check(given, said)`.
+    """
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     names, checked = {}, 0
-    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(block, names)
         for line in block.splitlines():
-            if shown := re.fullmatch(r"(\S.*?)\s+# (\[.*\]).*", line):
-                value = np.asarray(eval(shown[1], names))
-                np.testing.assert_allclose(value, ast.literal_eval(shown[2]), atol=0.01)
+            if match := re.fullmatch(shown, line):
+                check(eval(match[1], names), ast.literal_eval(match[2]))
                 checked += 1
+    return names, checked
+
+
+@pytest.mark.slow
+def test_the_page_on_ranking_runs_and_its_numbers_are_right():
+    def check(given, said):
+        np.testing.assert_allclose(np.asarray(given), said, atol=0.01)
+
+    names, checked = run_page("ranking.md", r"(\S.*?)\s+# (\[.*\]).*", check)
     assert checked >= 7
     assert np.isfinite(names["model"].predict(names["inputs"], verbose=0)).all()
 
 
 @pytest.mark.slow
 def test_the_page_on_encoders_runs_and_its_shapes_are_right():
-    page = (ROOT / "docs" / "encoders.md").read_text(encoding="utf-8")
-    names, checked = {}, 0
-    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(block, names)
-        for line in block.splitlines():
-            if shown := re.fullmatch(r"(\S.*\.shape)  # (\(.*\))", line):
-                assert tuple(eval(shown[1], names)) == ast.literal_eval(shown[2])
-                checked += 1
+    def check(given, said):
+        assert tuple(given) == said
+
+    _, checked = run_page("encoders.md", r"(\S.*\.shape)  # (\(.*\))", check)
     assert checked == 5
 
 

@@ -13,7 +13,6 @@ import tensorflow as tf
 import tqdm
 
 from training import models, pretrain_lib, records
-from training.data import stream
 from training.recipes import RECIPES
 
 ALL = "perturbed, all permutations"
@@ -88,15 +87,7 @@ class Steps:
 
     def __init__(self, config, examples):
         self.model = models.make_model(config)
-        self.batches = stream.example_stream(
-            examples,
-            pretrain_lib.orders_of(config),
-            config.batch_size,
-            config.seed,
-            0,
-            2**31,
-            pretrain_lib.augmentation(config),
-        )
+        self.batches = pretrain_lib.batches_of(config, examples, 0, 2**31)
         # The same batch again and again costs nothing to get.
         same = self.batches.take(1).cache().repeat()
         self._same = iter(same)
@@ -116,16 +107,18 @@ class Steps:
     def waiting(self, count):
         """The share of so many steps that passes until the pipeline gives their batch."""
         batches = iter(self.batches)
-        waited, began = 0.0, None
-        for step in range(WARM_UP + count):
-            if step == WARM_UP:
-                waited, began = 0.0, time.perf_counter()
+        for _ in range(WARM_UP):
+            self._take(next(batches))
+        waited, began = 0.0, time.perf_counter()
+        for _ in range(count):
             asked = time.perf_counter()
             batch = next(batches)
             waited += time.perf_counter() - asked
-            one = iter(tf.data.Dataset.from_tensors(batch))
-            float(self._step(one)["loss"])
+            self._take(batch)
         return waited / (time.perf_counter() - began)
+
+    def _take(self, batch):
+        float(self._step(iter(tf.data.Dataset.from_tensors(batch)))["loss"])
 
 
 def _peak_memories(config, recipe, material):

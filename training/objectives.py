@@ -1,5 +1,7 @@
 """What a run learns from, by the name of `--objective`."""
 
+import functools
+
 import keras_s2l
 
 
@@ -21,4 +23,8 @@ def permutations(config):
     """The fixed set of permutations that are the classes of a cross-entropy, None for others."""
     if config.objective != "cross_entropy":
         return None
-    return keras_s2l.fixed_permutations(config.num_permutations, config.total_patches, config.seed)
+    return _fixed_set(config.num_permutations, config.total_patches, config.seed)
+
+
+# The model, its loss, the stream and the report all ask for it, and a large set takes seconds.
+_fixed_set = functools.cache(keras_s2l.fixed_permutations)

@@ -158,6 +158,19 @@ def load_material(config):
     )
 
 
+def batches_of(config, examples, begin, end):
+    """Training batches of the steps from `begin` up to `end`; examples as in `Material`."""
+    return stream.example_stream(
+        examples,
+        orders_of(config),
+        config.batch_size,
+        config.seed,
+        begin,
+        end,
+        augmentation(config),
+    )
+
+
 def augmentation(config):
     """How the examples of a config vary: sounds only, pictures are taken as they are."""
     if sets.of(config).kind != "audio":
@@ -193,15 +206,7 @@ def _fit(config, workdir, model, start, material, checkpoints):
     ]
     with stop:
         for begin, end, every in segments(start, config.steps, config.evaluate_every):
-            batches = stream.example_stream(
-                material.examples,
-                orders_of(config),
-                config.batch_size,
-                config.seed,
-                begin,
-                end,
-                augmentation(config),
-            )
+            batches = batches_of(config, material.examples, begin, end)
             epoch = begin // config.evaluate_every
             model.fit(
                 batches,

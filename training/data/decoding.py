@@ -12,13 +12,14 @@ import soundfile
 from PIL import Image, ImageOps
 from scipy import signal
 
+from training.data.recordings import SILENCE
+
 SUFFIXES = {
     "audio": (".wav", ".flac", ".mp3", ".ogg"),
     "image": (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"),
     "video": (".mp4", ".avi", ".webm", ".mkv", ".mov"),
 }
 VERSION = 1  # One more whenever a file comes to give other arrays.
-SILENCE = 1e-4  # A window whose peak lies below has nothing to learn from.
 MOST_FRAMES = 64  # For each frame that is asked for, so many lie in memory at most.
 
 
