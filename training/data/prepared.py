@@ -1,16 +1,22 @@
 """Examples that are made once and then lie on disk, as memory maps."""
 
+import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
+import shutil
 import tempfile
+import time
 
 import numpy as np
 
 from training.errors import UserError
 
 DEFAULT_CACHE = "~/.cache/keras_s2l"
+INPUTS = "inputs.raw"
+UNFINISHED = ".unfinished-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +24,8 @@ class Prepared:
     """What lies on disk.
 
     Attributes:
-        inputs: Memory map `(examples, ...)`, to read only.
+        inputs: Memory map `(examples, ...)`, to read only, of a whole file without a header, which
+            TensorFlow can map as well.
         labels: Arrays `(examples, ...)` by task.
         names: Where each example comes from, a list of strings.
         left_out: Why, by name, of what could not be used.
@@ -66,15 +73,34 @@ def prepared(key, cache_dir, produce):
         for name in ("labels", "names", "left_out")
     }
     columns["labels"] = {task: np.array(values) for task, values in columns["labels"].items()}
-    return Prepared(np.load(folder / "inputs.npy", mmap_mode="r"), **columns)
+    form = _form(folder)
+    inputs = np.memmap(folder / INPUTS, form["dtype"], "r", shape=tuple(form["shape"]))
+    return Prepared(inputs, **columns)
+
+
+def digest(inputs):
+    """Tells apart what is learnt from: the SHA-256 of the inputs, kept beside a memory map.
+
+    Args:
+        inputs: Memory map that `prepared` gave, or any other array.
+    """
+    if isinstance(inputs, np.memmap):
+        return _form(pathlib.Path(inputs.filename).parent)["sha256"]
+    return hashlib.sha256(np.ascontiguousarray(inputs)).hexdigest()
+
+
+def _form(folder):
+    return json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
 
 
 def _write(folder, produce):
+    """Writes what is produced into a folder beside it, which takes its name at the end."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder.parent) as temporary:
+    _remove_leftovers(folder.parent)
+    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder.parent) as temporary:
         unfinished = pathlib.Path(temporary) / folder.name
         unfinished.mkdir()
-        with open(unfinished / "inputs.npy", "wb") as file:
+        with open(unfinished / INPUTS, "wb") as file:
             columns = _write_inputs(file, produce)
             file.flush()
             os.fsync(file.fileno())
@@ -85,12 +111,26 @@ def _write(folder, produce):
         except OSError:
             if not folder.is_dir():  # Else another process was first, with the same examples.
                 raise
+    size = (folder / INPUTS).stat().st_size
+    print(
+        f"Prepared {len(columns['names'])} examples, {size / 1e6:.0f} MB, in {folder}", flush=True
+    )
+
+
+def _remove_leftovers(cache):
+    """Of processes that were killed; what is younger than a day may still be written."""
+    for left in cache.glob(f"{UNFINISHED}*"):
+        with contextlib.suppress(OSError):
+            newest = max(path.stat().st_mtime for path in [left, *left.rglob("*")])
+            if newest < time.time() - 24 * 3600:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _write_inputs(file, produce):
     """Appends each input to the file, and gives the other columns."""
     labels, names, left_out = {}, [], {}
     shape, dtype = None, None
+    content = hashlib.sha256()
     produce = iter(produce)
     while True:
         try:
@@ -98,32 +138,22 @@ def _write_inputs(file, produce):
         except StopIteration as end:
             left_out = end.value or {}
             break
+        example = np.asarray(example, order="C")
         if not names:
             shape, dtype = example.shape, example.dtype
             labels = {task: [] for task in example_labels}
-            _write_header(file, 0, shape, dtype)
         if (example.shape, example.dtype, set(example_labels)) != (shape, dtype, set(labels)):
             raise ValueError(
                 f"`produce` must give inputs {shape} {dtype} with labels {sorted(labels)}, like "
                 f"the first. Received: {example.shape} {example.dtype} with labels "
                 f"{sorted(example_labels)} for {name}"
             )
-        file.write(np.ascontiguousarray(example).data)
+        file.write(example.data)
+        content.update(example.data)
         names.append(name)
         for task, label in example_labels.items():
             labels[task].append(np.asarray(label).tolist())
     if not names:
         raise ValueError("`produce` must give at least one example. Received: none")
-    file.seek(0)
-    _write_header(file, len(names), shape, dtype)
-    return {"labels": labels, "names": names, "left_out": left_out}
-
-
-def _write_header(file, num_examples, shape, dtype):
-    """NumPy leaves room in it for the number of examples to grow: it may be written again."""
-    header = {
-        "shape": (num_examples, *shape),
-        "fortran_order": False,
-        "descr": np.lib.format.dtype_to_descr(dtype),
-    }
-    np.lib.format.write_array_header_1_0(file, header)
+    form = {"shape": [len(names), *shape], "dtype": dtype.str, "sha256": content.hexdigest()}
+    return {"inputs": form, "labels": labels, "names": names, "left_out": left_out}

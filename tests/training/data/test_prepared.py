@@ -1,15 +1,17 @@
 """What lies prepared is what was produced, once, whole or not at all."""
 
+import hashlib
 import os
 import subprocess
 import sys
 import textwrap
+import time
 import tracemalloc
 
 import numpy as np
 import pytest
 
-from training.data.prepared import prepared
+from training.data.prepared import digest, prepared
 from training.errors import UserError
 
 
@@ -31,7 +33,8 @@ def produce(num_examples, shape=(3,), dtype="int16", calls=None, fail_at=None):
 def test_what_is_read_is_what_was_produced(shape, dtype, num_examples, tmp_path):
     read = prepared("key", tmp_path, produce(num_examples, shape, dtype))
     numbers = np.arange(1, num_examples + 1)
-    inputs = np.load(tmp_path / "key" / "inputs.npy")  # Any NumPy can read it.
+    raw = (tmp_path / "key" / "inputs.raw").read_bytes()
+    inputs = np.frombuffer(raw, dtype).reshape(num_examples, *shape)
     expected = np.broadcast_to(numbers.reshape(-1, *[1] * len(shape)), (num_examples, *shape))
     for array in (inputs, read.inputs):
         assert array.dtype == dtype
@@ -81,7 +84,7 @@ def test_what_a_killed_process_left_is_not_used(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
     assert subprocess.run(command, env=environment).returncode == 9
-    assert list(tmp_path.rglob("inputs.npy"))  # It was in the middle of writing.
+    assert list(tmp_path.rglob("inputs.raw"))  # It was in the middle of writing.
     assert prepared("key", tmp_path, produce(5)).names == [f"file {n}" for n in range(1, 6)]
 
 
@@ -134,3 +137,33 @@ def test_the_cache_is_where_the_environment_says_or_in_the_home(tmp_path, monkey
     prepared("key", None, produce(1))
     assert (tmp_path / "set" / "key").is_dir()
     assert (tmp_path / "home" / ".cache" / "keras_s2l" / "key").is_dir()
+
+
+def test_the_digest_is_that_of_the_bytes_wherever_they_lie(tmp_path):
+    inputs = prepared("key", tmp_path, produce(5)).inputs
+    expected = hashlib.sha256(np.arange(1, 6, dtype="int16").repeat(3).tobytes()).hexdigest()
+    assert digest(inputs) == digest(np.array(inputs)) == expected
+    assert digest(np.array(inputs)[1:]) != expected
+
+
+def test_leftovers_of_killed_processes_go_after_a_day(tmp_path):
+    old, young = tmp_path / ".unfinished-old", tmp_path / ".unfinished-young"
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / "inputs.raw").touch()
+    for path in (old / "inputs.raw", old):
+        os.utime(path, (0, time.time() - 25 * 3600))
+    prepared("key", tmp_path, produce(1))
+    assert young.is_dir() and not old.exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="A Linux device that is always full.")
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    real_open = open
+    monkeypatch.setattr(
+        "builtins.open",
+        lambda path, *mode: real_open("/dev/full" if str(path).endswith(".raw") else path, *mode),
+    )
+    with pytest.raises(UserError, match=r"Cannot prepare .*No space left.*Make room"):
+        prepared("key", tmp_path, produce(3, (100_000,)))
+    assert not list(tmp_path.iterdir())
