@@ -1,7 +1,5 @@
 """Backbones by kind of patch: AlexNet, a small net for pictures, one for clips, one per frame."""
 
-import copy
-
 import keras
 from keras import ops
 
@@ -148,11 +146,6 @@ class PerFrame(PatchEncoder):
     def compute_output_shape(self, clips_shape):
         batch, _, features = super().compute_output_shape(clips_shape)
         return batch, features
-
-    @classmethod
-    def from_config(cls, config):
-        # Keras empties the config of a functional model while reading it: it is the caller's.
-        return super().from_config(copy.deepcopy(config))
 
 
 def _check_widths(channels, widths, example):

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_s2l import _checks
+from keras_s2l._nested import restored
 
 
 def note_backbone(widths=(32, 64, 64, 128, 128), name="note_backbone"):
@@ -138,9 +139,7 @@ class PatchEncoder(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        return cls(
-            **{**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])}
-        )
+        return cls(**restored(config, "backbone"))
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
@@ -194,6 +193,4 @@ class ContextFreeNetwork(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        return cls(
-            **{**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])}
-        )
+        return cls(**restored(config, "backbone"))

@@ -4,20 +4,18 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_s2l import _checks, encoders
 from keras_s2l._seeds import load_state, save_state
 from keras_s2l.losses import FenchelYoungRankLoss, PermutationCrossEntropy
 from keras_s2l.metrics import PatchAccuracy
-from keras_s2l.patches import Patches
+from keras_s2l.pretext_model import PretextModel
 from keras_s2l.ranking.hard_rank import hard_rank
 from keras_s2l.shuffle import PatchShuffle, shuffle_patches, unshuffle_patches
 
 LOSS_SEED = "loss_seed_generator_state"
-EMBEDDINGS = ("levels", "patches", "fc")
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
-class ShuffleToLearn(keras.Model):
+class ShuffleToLearn(PretextModel):
     """Self-supervised pre-training: shuffled patches are put back in order.
 
     `fit` takes unlabelled examples `x`, or `(x, order)` when the input pipeline drew the orders
@@ -73,52 +71,32 @@ class ShuffleToLearn(keras.Model):
         seed=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(
+            backbone,
+            None if permutations is None else len(permutations),
+            num_patches=num_patches,
+            axis=axis,
+            remainder=remainder,
+            patches=patches,
+            hidden_units=hidden_units,
+            embedding=embedding,
+            levels=levels,
+            **kwargs,
+        )
         dtype = self.dtype_policy
-        if patches is None:
-            patches = Patches(num_patches, axis, remainder, dtype=dtype, name="patches")
-        elif not isinstance(patches, Patches) or num_patches is not None or axis is not None:
-            raise ValueError(
-                "`patches` must be a `Patches` layer, in place of `num_patches` and `axis`. "
-                f"Received: patches={patches!r}, num_patches={num_patches}, axis={axis!r}"
-            )
-        self.patches = patches
         self.shuffle = PatchShuffle(seed, permutations, dtype=dtype, name="shuffle")
         self.evaluation_shuffle = PatchShuffle(
             0, permutations, dtype=dtype, name="evaluation_shuffle"
         )
-        # Named so as to be saved before `encoder`, which shares its layers: files of weights are
-        # the same whatever the embedding.
-        self.context_free_network = encoders.ContextFreeNetwork(
-            backbone,
-            hidden_units,
-            num_outputs=None if permutations is None else len(permutations),
-            dtype=dtype,
-            name="context_free_network",
-        )
-        self.levels = tuple(encoders.level_names(backbone) if levels is None else levels)
-        if embedding is None:
-            embedding = "levels" if self.levels else "patches"
-        self.embedding = _checks.one_of("embedding", embedding, EMBEDDINGS)
-        if levels is not None or embedding == "levels":
-            encoders.with_levels(
-                backbone, self.levels
-            )  # Refuses unknown names now, not at the end.
-        self._config = {
-            "hidden_units": hidden_units,
-            "embedding": embedding,
-            "levels": None if levels is None else list(levels),
+        self._config |= {
             "permutations": None if permutations is None else np.asarray(permutations).tolist(),
             "seed": seed,
         }
-        self._encoders = _Untracked()
 
     def build(self, input_shape):
         if isinstance(input_shape, dict):  # Of a training or test step.
             input_shape = input_shape["input"]
-        self._input_shape = tuple(input_shape)
-        self.context_free_network.build(self.patches.compute_output_shape(input_shape))
-        self.built = True
+        super().build(input_shape)
 
     def compile(self, optimizer="adam", loss=None, metrics=None, **kwargs):
         """As `keras.Model.compile`, with defaults for the task.
@@ -138,11 +116,6 @@ class ShuffleToLearn(keras.Model):
         metrics = [PatchAccuracy()] if metrics is None else metrics
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
-
     @property
     def permutations(self):
         """The set to draw from, int32 `(num_permutations, num_patches)`; `None` for all."""
@@ -150,7 +123,7 @@ class ShuffleToLearn(keras.Model):
 
     def call(self, inputs, training=None):
         if not isinstance(inputs, dict):
-            return self.context_free_network(self.patches(inputs), training=training)
+            return super().call(inputs, training=training)
         # The pretext task, from `train_step` or `test_step`: the label comes out with the scores.
         shuffle = self.shuffle if training else self.evaluation_shuffle
         patches = self.patches(inputs["input"], training=training)
@@ -200,44 +173,6 @@ class ShuffleToLearn(keras.Model):
         self.evaluation_shuffle.reset()
         return super().evaluate(*args, **kwargs)
 
-    @property
-    def encoder(self):
-        """The encoder of unshuffled inputs, a functional `keras.Model` that shares our weights."""
-        return self.encoder_for(self.embedding)
-
-    def encoder_for(self, embedding):
-        """The encoder that gives `embedding`: `"levels"`, `"patches"` or `"fc"`.
-
-        Returns:
-            A functional `keras.Model` from inputs to `(batch, dimensions)`, sharing our weights.
-
-        Raises:
-            ValueError: If `embedding` is unknown, the levels are, or the model has not been built.
-        """
-        _checks.one_of("embedding", embedding, EMBEDDINGS)
-        if not self.built:
-            raise ValueError(
-                "The encoder exists once the model knows the shape of its inputs: call `fit`, or "
-                "`build((None, time, frequency, 1))`, first"
-            )
-        if embedding not in self._encoders.by_embedding:
-            self._encoders.by_embedding[embedding] = self._make_encoder(embedding)
-        return self._encoders.by_embedding[embedding]
-
-    def _make_encoder(self, embedding):
-        network = self.context_free_network
-        inputs = keras.Input(self._input_shape[1:], name="input")
-        patches = self.patches(inputs)
-        if embedding == "levels":
-            with_levels = encoders.with_levels(network.patch_encoder.backbone, self.levels)
-            features = encoders.PatchEncoder(with_levels, name="patch_encoder")(patches)
-        else:
-            features = network.patch_encoder(patches)
-        outputs = network.concatenate(features)
-        if embedding == "fc":
-            outputs = network.fully_connected(outputs)
-        return keras.Model(inputs, outputs, name=f"encoder_{embedding}")
-
     def reorder(self, x, order):
         """Shuffles inputs and puts them back in order as the model would, to look at.
 
@@ -263,32 +198,6 @@ class ShuffleToLearn(keras.Model):
 
     def _loss_seed_generator(self):
         return getattr(getattr(self, "loss", None), "seed_generator", None)
-
-    def get_config(self):
-        backbone = self.context_free_network.patch_encoder.backbone
-        backbone = keras.saving.serialize_keras_object(backbone)
-        of_layer = {
-            "name": self.name,
-            "trainable": self.trainable,
-            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
-        }
-        patches = keras.saving.serialize_keras_object(self.patches)
-        return {**of_layer, "backbone": backbone, "patches": patches, **self._config}
-
-    @classmethod
-    def from_config(cls, config):
-        objects = {
-            name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("dtype", "backbone", "patches")
-        }
-        return cls(**{**config, **objects})
-
-
-class _Untracked:
-    """Holds models that share our layers, out of sight of Keras' tracking of sublayers."""
-
-    def __init__(self):
-        self.by_embedding = {}
 
 
 def _order_and_scores(y, y_pred):

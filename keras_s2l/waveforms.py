@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_s2l import _checks
+from keras_s2l._nested import restored
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
@@ -79,8 +80,4 @@ class WaveformEncoder(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        parts = {
-            name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("frontend", "encoder")
-        }
-        return cls(**{**config, **parts})
+        return cls(**restored(config, "frontend", "encoder"))

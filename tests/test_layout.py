@@ -12,7 +12,7 @@ import keras_s2l
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # A module imports only from stages before its own; `model` sees them all.
 STAGES = (
-    *("_version", "_checks", "_compiled", "_gradients", "_orders", "_seeds"),
+    *("_version", "_checks", "_compiled", "_gradients", "_nested", "_orders", "_seeds"),
     *(
         "frontends",
         "patches",
@@ -24,7 +24,7 @@ STAGES = (
         "losses",
         "metrics",
     ),
-    *("model", "waveforms", "hub"),
+    *("pretext_model", "model", "waveforms", "hub"),
 )
 
 
