@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := .venv-torch
+IO := .venv-io
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test test-backends lint format
+.PHONY: demo test test-backends test-io lint format
 
 demo: $(INSTALLED)
 	$(BIN)/python -m training.demo --workdir=runs/demo
@@ -17,6 +18,10 @@ test: $(INSTALLED)
 test-backends: $(INSTALLED) $(TORCH)/installed
 	KERAS_BACKEND=jax $(BIN)/python -m tests.backend_numbers
 	KERAS_BACKEND=torch $(TORCH)/bin/python -m tests.backend_numbers
+
+# The native part of tensorflow-io loads on TensorFlow 2.17 at most, so it has an environment too.
+test-io: $(IO)/installed
+	$(IO)/bin/python -m pytest tests/training/data/test_graph_decoding.py tests/training/data/test_decoding.py tests/training/data/test_folders.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -38,4 +43,9 @@ $(INSTALLED): setup.cfg pyproject.toml
 $(TORCH)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(TORCH)
 	$(TORCH)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 -e '.[test]'
+	touch $@
+
+$(IO)/installed: setup.cfg pyproject.toml tests/constraints-io.txt
+	$(PYTHON) -m venv $(IO)
+	$(IO)/bin/pip install --quiet --disable-pip-version-check -c tests/constraints-io.txt -e '.[train,test,io]'
 	touch $@

@@ -25,6 +25,13 @@ def test_the_loudest_negative_sample_of_16_bits_is_loud():
     assert recordings.usable(make(np.int16([[-32768, 0]])), "set").left_out == {}
 
 
+@pytest.mark.parametrize("audio", [[[9000, 9000], [1, 17]], [[0.5, 0.5], [0.5, 0.501]]])
+def test_a_level_off_zero_is_silent(audio):
+    dtype = "int16" if isinstance(audio[0][0], int) else "float32"
+    kept = recordings.usable(make(np.array(audio, dtype)), "set")
+    assert kept.left_out == {"recording 0": "silent"}
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_are_refused_with_the_first_of_them(bad):
     audio = np.full((4, 3), 0.5, "float32")

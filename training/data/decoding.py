@@ -4,22 +4,23 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import itertools
 import os
 
 import av
 import numpy as np
-import soundfile
 from PIL import Image, ImageOps
-from scipy import signal
 
-from training.data.recordings import SILENCE
+from training.data import graph_decoding, sounds
+from training.data.recordings import SILENCE, loudness
 
 SUFFIXES = {
     "audio": (".wav", ".flac", ".mp3", ".ogg"),
     "image": (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"),
     "video": (".mp4", ".avi", ".webm", ".mkv", ".mov"),
 }
-VERSION = 1  # One more whenever a file comes to give other arrays.
+VERSION = 2  # One more whenever a file comes to give other arrays.
+PART = 1 << 21  # Samples of a long sound that come at a time: two minutes at 16 kHz.
 MOST_FRAMES = 64  # For each frame that is asked for, so many lie in memory at most.
 
 
@@ -56,12 +57,13 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """What became of one file.
+    """What became of one file, or of a part of a long sound.
 
     Attributes:
         inputs: Its examples `(examples, ...)`, of the shapes that `Examples` gives; a sound has
             one for each window, a picture or a clip is one.
-        left_out: Why it gave no example, or fewer; empty if all of it could be used.
+        left_out: Why the file gave no example, or fewer; empty if all of it could be used, and in
+            all parts but the last.
         sample_rate, num_channels: Of a sound, as it was; None for others.
     """
 
@@ -72,130 +74,145 @@ class Decoded:
 
 
 class CorruptFile(ValueError):
-    """A file cannot be read, or holds nothing, or numbers that are not finite."""
+    """What a file holds cannot be read, or is nothing, or numbers that are not finite."""
 
 
-def decode(path, kind, settings):
+def decode(path, kind, settings, sound=None):
     """Decodes a file.
+
+    Sounds are mixed down, resampled and cut into windows. Left out are windows that deviate from
+    their mean by less than `SILENCE`, sounds shorter than a tenth of a window, and pictures and
+    clips of one colour. A window that overshoots full scale is turned down as a whole: clipping
+    would distort. Transparent pictures are laid on white.
 
     Args:
         path: Its `pathlib.Path`.
         kind: "audio", "image" or "video".
         settings: `Settings`.
+        sound: float32 `(samples, channels)` and the sample rate, if the sound is decoded already.
 
-    Returns:
-        `Decoded`.
+    Yields:
+        `Decoded`: one, or of a long sound several, so that it never lies in memory as a whole.
 
     Raises:
-        CorruptFile: If it cannot be read.
+        CorruptFile: If what it holds cannot be used; a long sound has given what came before.
+        OSError: If the file itself cannot be read.
     """
-    return {"audio": _audio, "image": _image, "video": _video}[kind](path, settings)
+    if kind == "audio":
+        yield from _audio(path, settings, sound)
+    else:
+        yield {"image": _image, "video": _video}[kind](path, settings)
 
 
 def decode_all(paths, kind, settings):
     """Decodes files in threads, a few ahead of the one that is asked for.
 
     Args:
-        paths: `pathlib.Path`s.
+        paths: List of `pathlib.Path`s.
         kind, settings: As for `decode`.
 
     Yields:
-        A finished `concurrent.futures.Future` of `Decoded` for each path, in their order; its
-        `result()` raises `CorruptFile` if the file cannot be read.
+        An iterator like `decode` for each path, in their order. Use each up before the next.
     """
     num_threads = min(2 * os.cpu_count(), 16)
+    in_graph = kind == "audio" and graph_decoding.available()
+    decoded = graph_decoding.decode_all(paths, num_threads) if in_graph else itertools.repeat(None)
     with concurrent.futures.ThreadPoolExecutor(num_threads) as threads:
         ahead = collections.deque()
-        for path in paths:
-            ahead.append(threads.submit(decode, path, kind, settings))
+        for path, sound in zip(paths, decoded):
+            parts = decode(path, kind, settings, sound)
+            ahead.append((parts, threads.submit(next, parts, None)))
             if len(ahead) > num_threads:
-                yield _finished(ahead.popleft())
+                yield _one_ahead(threads, *ahead.popleft())
         while ahead:
-            yield _finished(ahead.popleft())
+            yield _one_ahead(threads, *ahead.popleft())
 
 
-def _finished(future):
-    concurrent.futures.wait([future])
-    return future
+def _one_ahead(threads, parts, future):
+    """While a part is used the next one is decoded."""
+    while (part := future.result()) is not None:
+        future = threads.submit(next, parts, None)
+        yield part
 
 
 @contextlib.contextmanager
-def _reading():
+def _reading(path):
     """Makes one error of the many that decoders raise for a damaged file."""
     try:
         yield
     except (MemoryError, CorruptFile):
         raise
     except Exception as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise CorruptFile(lines[0]) from error
+        # Decoders hide the reasons of the system. Where it cannot read the file, this raises them.
+        with open(path, "rb") as file:
+            while file.read(1 << 20):
+                pass
+        # ffmpeg's own words, without its number and the path.
+        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise CorruptFile(words.splitlines()[0]) from error
 
 
-def _audio(path, settings):
-    with _reading():
-        samples, sample_rate = _samples(path)
-    if not len(samples):
+def _audio(path, settings, sound):
+    blocks = iter([sound] if sound else _read(path))
+    first = next(blocks, None)
+    if first is None:
         raise CorruptFile("holds no samples")
+    samples, sample_rate = first
+    as_it_was = {"sample_rate": sample_rate, "num_channels": samples.shape[1]}
+    mono = (_mono(samples) for samples, _ in itertools.chain([first], blocks))
+    mono = sounds.resampled(mono, sample_rate, settings.sample_rate)
+    length = settings.window_samples
+    part, num_windows, num_silent = [np.empty((0, length), np.int16)], 0, 0
+    for windows in sounds.windows(mono, length):
+        if not num_windows and 10 * windows.size < length:
+            seconds = windows.size / settings.sample_rate
+            yield Decoded(part[0], f"too short: {seconds:.2g} seconds", **as_it_was)
+            return
+        loud = windows[loudness(windows) >= SILENCE]
+        num_windows += len(windows)
+        num_silent += len(windows) - len(loud)
+        part.append(_as_int16(loud, length))
+        if sum(map(len, part)) * length >= PART:
+            yield Decoded(np.concatenate(part), **as_it_was)
+            part = part[:1]
+    left_out = f"silent: {num_silent} of {num_windows} windows" if num_silent else ""
+    yield Decoded(np.concatenate(part), left_out, **as_it_was)
+
+
+def _read(path):
+    with _reading(path):
+        yield from sounds.read(path)
+
+
+def _mono(samples):
     if not np.isfinite(samples).all():
         raise CorruptFile("holds NaN or infinity")
-    mono = samples.mean(axis=1)
-    if sample_rate != settings.sample_rate:
-        mono = signal.resample_poly(mono, settings.sample_rate, sample_rate)
-    # What overshoots full scale is turned down as a whole: clipping would distort.
-    mono /= max(np.abs(mono).max(), 1.0)
-    windows = _windows(mono, settings.window_samples)
-    loud = np.abs(windows).max(axis=1) >= SILENCE
-    num_silent = len(windows) - loud.sum()
-    return Decoded(
-        np.clip(np.round(windows[loud] * 32768), -32768, 32767).astype(np.int16),
-        f"silent: {num_silent} of {len(windows)} windows" if num_silent else "",
-        sample_rate,
-        samples.shape[1],
-    )
+    return samples.mean(axis=1)
 
 
-def _samples(path):
-    """float32 `(samples, channels)`, full scale at 1, and the sample rate."""
-    try:
-        file = soundfile.SoundFile(path)
-    except soundfile.LibsndfileError:  # Not a format of this libsndfile: ffmpeg knows more.
-        return _samples_by_ffmpeg(path)
-    with file:
-        return file.read(dtype="float32", always_2d=True), file.samplerate
-
-
-def _samples_by_ffmpeg(path):
-    with av.open(path) as container:
-        if not container.streams.audio:
-            raise CorruptFile("holds no sound")
-        to_float = av.AudioResampler(format="fltp")
-        parts = [
-            part.to_ndarray()  # (channels, samples)
-            for frame in container.decode(audio=0)
-            for part in to_float.resample(frame)
-        ]
-        return np.concatenate(parts, axis=1).T, container.streams.audio[0].sample_rate
-
-
-def _windows(mono, length):
-    """Consecutive windows: `(samples,)` to `(windows, length)`.
-
-    The last one is filled up with zeros if it is at least half full, or the only one.
-    """
-    num_windows, rest = divmod(len(mono), length)
-    if 2 * rest >= length or not num_windows:
-        num_windows += 1
-    mono = mono[: num_windows * length]
-    return np.pad(mono, (0, num_windows * length - len(mono))).reshape(num_windows, length)
+def _as_int16(windows, length):
+    """Filled up with zeros to the length, and turned down where they overshoot."""
+    windows = windows / np.maximum(np.abs(windows).max(axis=1, keepdims=True), 1)
+    windows = np.clip(np.round(windows * 32768), -32768, 32767).astype(np.int16)
+    return np.pad(windows, ((0, 0), (0, length - windows.shape[1])))
 
 
 def _image(path, settings):
-    with _reading(), Image.open(path) as file:
+    with _reading(path), Image.open(path) as file:
         upright = ImageOps.exif_transpose(file)  # Of an animation the first frame.
-        return Decoded(_square(upright, settings)[None])
+        picture = square(_on_white(upright), settings)
+    return unless_one_colour(picture)
 
 
-def _square(picture, settings):
+def _on_white(picture):
+    """Whatever colours transparent pixels hold, they are not meant to be seen."""
+    if "A" not in picture.getbands() and "transparency" not in picture.info:
+        return picture
+    picture = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+
+
+def square(picture, settings):
     """The middle of a picture, uint8 `(image_size, image_size, channels)`."""
     if picture.mode.startswith("I"):  # 16 bits, of which PIL would clip all above 255.
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
@@ -210,8 +227,16 @@ def _square(picture, settings):
     return np.asarray(picture).reshape(*size, settings.channels)
 
 
+def unless_one_colour(example):
+    """`Decoded` of a picture or a clip `(..., channels)`."""
+    pixels = example.reshape(-1, example.shape[-1])
+    if (pixels == pixels[0]).all():
+        return Decoded(example[None][:0], "one colour")
+    return Decoded(example[None])
+
+
 def _video(path, settings):
-    with _reading():
+    with _reading(path):
         frames, stride, num_frames = _frames(path, settings)
     if not num_frames:
         raise CorruptFile("holds no frames")
@@ -220,7 +245,7 @@ def _video(path, settings):
         return Decoded(none, f"too short: {num_frames} frames of {settings.num_frames}")
     wanted = np.linspace(0, num_frames - 1, settings.num_frames)  # From the first to the last.
     kept = np.minimum(np.round(wanted / stride).astype(int), len(frames) - 1)
-    return Decoded(np.stack([frames[index] for index in kept])[None])
+    return unless_one_colour(np.stack([frames[index] for index in kept]))
 
 
 def _frames(path, settings):
@@ -237,7 +262,7 @@ def _frames(path, settings):
         for frame in container.decode(video=0):
             if num_frames % stride == 0:
                 upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-                frames.append(_square(Image.fromarray(upright), settings))
+                frames.append(square(Image.fromarray(upright), settings))
             num_frames += 1
             if len(frames) == MOST_FRAMES * settings.num_frames:
                 frames, stride = frames[::2], 2 * stride

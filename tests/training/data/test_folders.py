@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from training.data import decoding, folders
+from training.data import decoding, folder_files, folders
 from training.data.decoding import Settings
 from training.errors import UserError
 
+SPLITS = ("train", "test")
 SMALL = Settings(window_samples=1600, image_size=8)
 
 
@@ -29,7 +30,7 @@ def load(tmp_path):
 
 @pytest.fixture
 def put(tmp_path):
-    """Writes a file into `tmp_path / "set"`: pictures of one colour, sounds, text or bytes."""
+    """Writes a file into `tmp_path / "set"`: pictures of one red value, sounds, text or bytes."""
 
     def put(name, content, rate=16000):
         path = tmp_path / "set" / name
@@ -41,7 +42,9 @@ def put(tmp_path):
         elif name.endswith(".wav"):
             soundfile.write(path, content, rate, subtype="FLOAT")
         else:
-            Image.new("RGB", (10, 10), (content, 0, 0)).save(path)
+            picture = Image.new("RGB", (10, 10), (content, 0, 0))
+            picture.paste((content, 255, 255), (5, 5, 10, 10))
+            picture.save(path)
 
     return put
 
@@ -49,7 +52,7 @@ def put(tmp_path):
 def both(load):
     """The first red value of all examples, with their class, or None; train, then test."""
     found = []
-    for split in folders.SPLITS:
+    for split in SPLITS:
         try:
             examples = load(split)
         except UserError:  # By chance, all of a few files are in the other one.
@@ -119,20 +122,20 @@ GROUPS = st.lists(st.integers(0, 15), min_size=1, max_size=60)
 @given(GROUPS, st.randoms())
 def test_splits_follow_from_the_group_alone(numbers, random):
     groups = {f"{place}.wav": f"group {number}" for place, number in enumerate(numbers)}
-    splits = folders.draw_splits(groups)
+    splits = folder_files.draw_splits(groups)
     assert set(splits) == set(groups) and set(splits.values()) <= {"train", "test"}
-    for split in folders.SPLITS:
+    for split in SPLITS:
         inside = {groups[name] for name in groups if splits[name] == split}
         outside = {groups[name] for name in groups if splits[name] != split}
         assert not inside & outside
     some = random.sample(sorted(groups), random.randint(0, len(groups)))
-    assert folders.draw_splits({name: groups[name] for name in some}) == {
+    assert folder_files.draw_splits({name: groups[name] for name in some}) == {
         name: splits[name] for name in some
     }
 
 
 def test_a_fifth_of_the_groups_is_for_testing():
-    splits = folders.draw_splits({str(number): str(number) for number in range(10000)})
+    splits = folder_files.draw_splits({str(number): str(number) for number in range(10000)})
     share = sum(split == "test" for split in splits.values()) / 10000
     assert abs(share - 0.2) < 4 * np.sqrt(0.2 * 0.8 / 10000)  # Four standard deviations.
 
@@ -141,14 +144,14 @@ def test_a_fifth_of_the_groups_is_for_testing():
 @given(GROUPS, st.data())
 def test_given_splits_are_refused_if_and_only_if_a_group_straddles(numbers, data):
     groups = {f"{place}.wav": f"group {number}" for place, number in enumerate(numbers)}
-    drawn = st.lists(st.sampled_from(folders.SPLITS), min_size=len(groups), max_size=len(groups))
+    drawn = st.lists(st.sampled_from(SPLITS), min_size=len(groups), max_size=len(groups))
     splits = dict(zip(groups, data.draw(drawn)))
     straddles = any(
         groups[one] == groups[other] and splits[one] != splits[other]
         for one, other in itertools.combinations(groups, 2)
     )
     try:
-        folders._check_groups(groups, splits)
+        folder_files._check_groups(groups, splits)
     except UserError as error:
         assert straddles and "is in both splits" in str(error)
     else:
@@ -163,7 +166,7 @@ def test_groups_of_labels_csv_stay_together(put, load):
     )
     for number in groups:
         put(f"{number}.png", number)
-    reds = [set(load(split).inputs[:, 0, 0, 0].astype(int)) for split in folders.SPLITS]
+    reds = [set(load(split).inputs[:, 0, 0, 0].astype(int)) for split in SPLITS]
     assert not {groups[n] for n in reds[0] if n < 28} & {groups[n] for n in reds[1] if n < 28}
     # Files without a group are drawn one by one.
     assert {n for n in reds[0] if n >= 28} and {n for n in reds[1] if n >= 28}
@@ -182,12 +185,10 @@ def test_groups_of_labels_csv_stay_together(put, load):
         ("path,label\n0.png,a\n2.png,b", "row 3: there is no file 2.png"),
         ("path,label\n0.png,a\n../set/1.png,b", "row 3: there is no file"),
         ("path,label\n0.png,a\n\n./0.png,b", "row 4: 0.png is there twice"),
-        ("path,label\n0.png,a\n1.png, ", "row 3: the label of 1.png is empty"),
         ("path,label\n0.png,a\n1.png", "row 3: has 1 cells, not 2"),
         ("path,label\n0.png,a,b", "row 2: has 3 cells, not 2"),
         ("path,label,split\n0.png,a,valid", "row 2: the split must be train or test, not 'valid'"),
         ("path,label,split\n0.png,a,", "row 2: the split must be train or test, not ''"),
-        ("path,label\n0.png,a", "1 of 2 files in .* have no label, the first is 1.png"),
         (
             "path,label,split,group\n0.png,a,train,x\n1.png,a,test,x",
             "the group x is in both splits, 0.png in train and 1.png in test",
@@ -203,11 +204,69 @@ def test_what_is_wrong_with_labels_csv_is_named(content, message, put, load):
     assert "\n" not in str(error.value)
 
 
-def test_files_outside_of_the_classes_are_refused(put, load):
-    put("a/0.png", 0)
-    put("1.png", 1)
-    with pytest.raises(UserError, match=r"1 of 2 files in .* have no label, the first is 1\.png"):
-        load()
+def reds_of(load, split):
+    return set(load(split).inputs[:, 0, 0, 0].astype(int))
+
+
+def test_files_beside_the_classes_are_for_pre_training(put, load, capsys):
+    for number in range(40):
+        put(f"{'ab'[number % 2]}/{number}.png" if number < 20 else f"{number}.png", number)
+    train, test, unlabelled = (reds_of(load, split) for split in (*SPLITS, "unlabelled"))
+    assert train | test == set(range(20)) and not train & test
+    assert unlabelled == set(range(40)) - test
+    assert load("unlabelled").labels == {} and load("unlabelled").classes == {}
+    assert "20 of 40 files of " in capsys.readouterr().out
+
+
+def test_files_that_labels_csv_leaves_out_or_empty_are_for_pre_training(put, load):
+    for number in range(8):
+        put(f"{number}.png", number)
+    put(
+        "labels.csv",
+        "path,label,group\n0.png,a,x\n1.png,b,x\n2.png,a,y\n3.png,b,y\n4.png,,x\n5.png,,y",
+    )
+    train, test, unlabelled = ({0, 1}, {2, 3}, {0, 1, 4, 6, 7})
+    if folder_files.draw_splits({"0": "x"})["0"] == "test":
+        train, test, unlabelled = test, train, {2, 3, 5, 6, 7}
+    draws = folder_files.draw_splits({"x": "x", "y": "y"})
+    assert sorted(draws.values()) == ["test", "train"]  # Else choose other names of groups.
+    assert [reds_of(load, split) for split in SPLITS] == [train, test]
+    assert reds_of(load, "unlabelled") == unlabelled
+
+
+def test_given_splits_hold_files_back_from_pre_training(put, load):
+    for number in range(6):
+        put(f"{number}.png", number)
+    put(
+        "labels.csv",
+        "path,label,split\n0.png,a,train\n1.png,b,train\n2.png,a,test\n3.png,b,test\n4.png,,test",
+    )
+    splits = [reds_of(load, split) for split in (*SPLITS, "unlabelled")]
+    assert splits == [{0, 1}, {2, 3}, {0, 1, 5}]
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_without_a_difference_the_unlabelled_split_is_the_training_split(
+    labelled, put, load, decoded
+):
+    for number in range(12):
+        put(f"{'ab'[number % 2]}/{number}.png" if labelled else f"{number}.png", number)
+    train = load("train")
+    num_decoded = len(decoded)
+    np.testing.assert_array_equal(load("unlabelled").inputs, train.inputs)
+    assert len(decoded) == num_decoded
+
+
+def test_classes_that_a_split_lacks_are_named_with_their_files(put, load, capsys):
+    put("labels.csv", "path,label,split\n0.png,a,train\n1.png,b,train\n2.png,b,train\n3.png,a,test")
+    for number in range(4):
+        put(f"{number}.png", number)
+    load("train")
+    assert "Warning" not in capsys.readouterr().out
+    load("test")
+    [_, line] = capsys.readouterr().out.splitlines()  # The first is about the cache.
+    assert line.startswith("Warning: the test split of ")
+    assert line.endswith(" shows nothing of 1 of 2 classes: b (of 2 files).")
 
 
 def test_two_kinds_are_refused(put, load):
@@ -238,7 +297,7 @@ def test_a_folder_without_files_of_a_kind_says_what_was_expected(files, put, loa
 def test_a_missing_folder_and_a_wrong_split_are_refused(load):
     with pytest.raises(UserError, match=r"There is no folder .*set"):
         load()
-    with pytest.raises(ValueError, match=r'"train" or "test".*split=\'validation\''):
+    with pytest.raises(ValueError, match=r"train, test, unlabelled. .*split='validation'"):
         load("validation")
 
 
@@ -246,7 +305,7 @@ def test_a_split_without_files_is_refused(put, load):
     put("0.png", 0)
     put("labels.csv", "path,label,split\n0.png,a,train")
     assert len(load("train")) == 1
-    with pytest.raises(UserError, match=r"The test split of .* has nothing to use"):
+    with pytest.raises(UserError, match=r"The test split of .* has no files"):
         load("test")
 
 
@@ -259,12 +318,16 @@ def test_all_windows_of_a_recording_are_in_its_split(put, load):
     for number in range(1, 21):
         put(f"{'ab'[number % 2]}/{number}.wav", tone(0.1 * (1 + number % 4), amplitude=number / 40))
     seen = []
-    for split in folders.SPLITS:
+    for split in SPLITS:
         examples = load(split)
         assert examples.kind == "audio" and examples.sample_rate == 16000
         assert examples.inputs.dtype == np.int16 and examples.inputs.shape[1:] == (1600,)
         numbers = np.round(np.abs(examples.inputs / 32768).max(axis=1) * 40).astype(int)
         np.testing.assert_array_equal(examples.labels["label"], numbers % 2)
+        # Of one recording are those, and only those, that have the same number.
+        of_one = examples.groups[:, None] == examples.groups
+        np.testing.assert_array_equal(of_one, numbers[:, None] == numbers)
+        assert (np.diff(examples.groups) >= 0).all()
         for number, count in zip(*np.unique(numbers, return_counts=True)):
             assert count == 1 + number % 4
             seen.append(number)
@@ -278,10 +341,11 @@ def test_what_was_done_to_sounds_is_said_in_one_line(put, load, capsys):
     put("d.wav", np.stack([tone()] * 2, axis=1))
     put("e.wav", tone(rate=8000), 8000)
     put("f.wav", np.concatenate([tone(), 0 * tone()]))
+    put("labels.csv", "path,label,split\n" + "".join(f"{n}.wav,a,train\n" for n in "abcdef"))
     load()
-    assert capsys.readouterr().out == (
+    assert capsys.readouterr().out.splitlines()[0] == (
         "3 of 6 files resampled from 44100, 8000 to 16000; 2 mixed down; "
-        "1 left out, wholly or in part\n"
+        "1 left out, wholly or in part"
     )
     load()  # Nothing is done now.
     assert not capsys.readouterr().out
@@ -290,7 +354,8 @@ def test_what_was_done_to_sounds_is_said_in_one_line(put, load, capsys):
 def test_nothing_is_said_where_nothing_was_done(put, load, capsys):
     put("a.wav", tone())
     load()
-    assert not capsys.readouterr().out
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith("Prepared 1 examples")
 
 
 def test_what_is_left_out_is_named_in_its_split(put, load):
@@ -308,29 +373,63 @@ def test_what_is_left_out_is_named_in_its_split(put, load):
         assert test.left_out == {"d.wav": "silent: 1 of 1 windows"}
 
 
-@pytest.mark.parametrize(
-    ("num_files", "num_corrupt", "refused"),
-    [(10, 1, False), (10, 2, True), (200, 2, False), (200, 3, True)],
-)
-def test_more_than_one_percent_of_corrupt_files_is_refused(
-    num_files, num_corrupt, refused, put, load
+@pytest.fixture
+def put_corrupt(put):
+    """Writes pictures of which the first are corrupt, all of the training split."""
+
+    def put_corrupt(num_files, num_corrupt):
+        names = [f"{number:03d}.png" for number in range(num_files)]
+        for number, name in enumerate(names):
+            put(name, b"bad" if number < num_corrupt else number % 256)
+        put("labels.csv", "path,label,split\n" + "".join(f"{name},a,train\n" for name in names))
+
+    return put_corrupt
+
+
+@pytest.mark.parametrize(("num_files", "num_corrupt"), [(10, 1), (200, 2)])
+def test_few_corrupt_files_are_left_out_by_name(num_files, num_corrupt, put_corrupt, load):
+    put_corrupt(num_files, num_corrupt)
+    examples = load()
+    assert sorted(examples.left_out) == [f"{number:03d}.png" for number in range(num_corrupt)]
+    assert len(examples) == num_files - num_corrupt
+
+
+@pytest.mark.parametrize(("num_files", "num_corrupt"), [(10, 2), (200, 3), (300, 200)])
+def test_more_corrupt_files_than_one_percent_end_it_at_once(
+    num_files, num_corrupt, put_corrupt, load, decoded
 ):
-    for number in range(num_files):
-        put(f"{number:03d}.png", b"bad" if number < num_corrupt else number)
-    if refused:
-        message = rf"{num_corrupt} of {num_files} files in .* cannot be read, the first is 00\d.png"
-        with pytest.raises(UserError, match=message):
-            load()
-        return
-    left_out = load("train").left_out | load("test").left_out
-    assert sorted(left_out) == [f"{number:03d}.png" for number in range(num_corrupt)]
-    assert len(load("train")) + len(load("test")) == num_files - num_corrupt
+    put_corrupt(num_files, num_corrupt)
+    most = max(1, num_files // 100)
+    message = rf"{most + 1} of the first {most + 1} files of .* corrupt, the first is 000\.png \("
+    with pytest.raises(UserError, match=message):
+        load()
+    assert len(decoded) <= most + 1 + 16 + 1  # So many are decoded ahead at most.
+
+
+@pytest.mark.parametrize("name", ["0.png", "0.wav"])
+def test_what_the_system_cannot_read_is_named_and_not_corrupt(
+    name, put, load, monkeypatch, tmp_path
+):
+    put(name, 0 if name.endswith("png") else tone())
+    put("labels.csv", f"path,label,split\n{name},a,train")
+    decode_all = decoding.decode_all
+
+    def too_late(paths, *arguments):
+        for path in paths:
+            path.unlink()
+        return decode_all(paths, *arguments)
+
+    monkeypatch.setattr(decoding, "decode_all", too_late)
+    with pytest.raises(UserError, match=rf"Cannot read .*set/{name}: No such file") as error:
+        load()
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("cache/*"))
 
 
 @pytest.mark.parametrize("content", [np.zeros(1600), b"bad"])
 def test_a_folder_of_which_nothing_can_be_used_is_refused(content, put, load):
     put("a.wav", content)
-    with pytest.raises(UserError, match=r"No file in .* can be used, the first is a\.wav \("):
+    with pytest.raises(UserError, match=r"None of 1 files of .* can be used, the first is a\.wav"):
         load()
 
 
@@ -347,31 +446,36 @@ def decoded(monkeypatch):
     return names
 
 
-def test_files_are_decoded_once_and_again_when_one_changes(put, load, decoded, tmp_path):
-    for number in range(12):
-        put(f"{number}.png", number)
+def test_files_are_decoded_once_and_their_split_again_when_one_changes(
+    put, load, decoded, tmp_path
+):
+    names = [f"{number}.png" for number in range(12)]
+    for number, name in enumerate(names):
+        put(name, number)
+    splits = ["train" if number < 8 else "test" for number in range(12)]
+    put("labels.csv", "path,label,split\n" + "\n".join(map("{},a,{}".format, names, splits)))
     first = both(load)
-    assert len(decoded) == 12 and both(load) == first and len(decoded) == 12
+    assert sorted(decoded) == sorted(names) and both(load) == first and len(decoded) == 12
     (tmp_path / "set").rename(tmp_path / "moved")
     (tmp_path / "moved").rename(tmp_path / "set")  # Where it lies makes no difference.
     load()
     assert len(decoded) == 12
     put("3.png", 200)
-    assert (200, None) in both(load) and len(decoded) == 24
-    os.utime(tmp_path / "set" / "4.png", (0, 0))
-    load()
-    assert len(decoded) == 36
-    load(settings=Settings(image_size=4))
-    assert len(decoded) == 48
-    (tmp_path / "set" / "5.png").unlink()
-    assert 5 not in dict(both(load)) and len(decoded) == 59
+    assert (200, "a") in both(load) and len(decoded) == 12 + 8
+    os.utime(tmp_path / "set" / "10.png", (0, 0))
+    both(load)
+    assert len(decoded) == 20 + 4
+    both(lambda split: load(split, Settings(image_size=4)))
+    assert len(decoded) == 24 + 12
 
 
-def test_labels_that_change_are_read_again(put, load):
+def test_labels_that_change_are_read_again_without_decoding(put, load, decoded):
     put("0.png", 0)
-    for label in ("a", "b"):
-        put("labels.csv", f"path,label,split\n0.png,{label},train")
-        assert both(load) == [(0, label)]
+    put("1.png", 1)
+    for one, other in ("ab", "ba", "cc"):
+        put("labels.csv", f"path,label,split\n0.png,{one},train\n1.png,{other},train")
+        assert both(load) == [(0, one), (1, other)]
+    assert len(decoded) == 2
 
 
 def test_a_failure_in_the_middle_leaves_no_cache(put, load, monkeypatch, tmp_path):
