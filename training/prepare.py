@@ -1,7 +1,7 @@
-"""Prepares a data set, which the other programs otherwise do at first use.
+"""Prepares a data set: renders notes, which others otherwise do at first use, or downloads one.
 
 Example:
-  python -m training.prepare --data=notes
+  python -m training.prepare --data=cifar10
 """
 
 from training import flags
@@ -15,9 +15,7 @@ def main():
     config = DataConfig(**flags.given(DataConfig))
     builder = sets.prepare(config)
     if builder is None:
-        print(
-            f"{config.data} needs no preparation: programs generate it, or decode it at first use."
-        )
+        print(f"{config.data} needs no preparation: programs make or decode it at first use.")
         return 0
     sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
     print(f"{config.data}: {sizes} in {builder.data_dir} ({builder.info.dataset_size})")

@@ -8,15 +8,20 @@ from training.data import (
     DATA_SETS,
     decoding,
     digit_scenes,
+    folder_files,
     folders,
     moving_digits,
     notes,
+    nsynth,
     recordings,
+    sources,
+    tfds_sets,
 )
 from training.data.examples import Examples
 from training.errors import UserError
 
 NUM_TRAIN, NUM_TEST = 4000, 1000  # Generated clips and stills.
+SEMITONES = "mean squared error in semitones²"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +58,7 @@ class DataSet:
         held_out: The split that pre-training is measured on.
         tasks: `Task` by name of the label.
         shape: Of an example, for pictures.
+        unlabelled: The split that pre-training learns from.
     """
 
     kind: str
@@ -60,6 +66,7 @@ class DataSet:
     held_out: str
     tasks: dict
     shape: tuple = ()
+    unlabelled: str = "train"
 
     def splits(self):
         """All splits that tasks need, the training one first."""
@@ -71,18 +78,26 @@ def of(config, settings=None):
 
     Args:
         config: A config with the fields of `DataConfig`.
-        settings: `decoding.Settings` for a folder, those of a `PretrainConfig` if None.
+        settings: `decoding.Settings` for what is decoded, those of a `PretrainConfig` if None.
 
     Raises:
         UserError: If it is unknown, or is a folder that cannot be used.
     """
+    _refuse_folder(config)
     if config.data == "folder":
         return _folder(config, settings or decoding_settings(config))
-    if config.folder:
-        raise UserError(f"--folder is for --data=folder. Received: --data={config.data}.")
+    if config.data in PUBLISHED:
+        return _published(config, settings or decoding_settings(config))
     if config.data not in SETS:
         raise UserError(f"Unknown --data={config.data}. Known data sets: {', '.join(DATA_SETS)}.")
     return SETS[config.data]
+
+
+def _refuse_folder(config):
+    if config.folder and config.data not in ("folder", "nsynth"):
+        raise UserError(
+            f"--folder is for --data=folder and --data=nsynth. Received: --data={config.data}."
+        )
 
 
 def decoding_settings(config):
@@ -91,12 +106,18 @@ def decoding_settings(config):
     return decoding.Settings(**{name: getattr(config, name) for name in names})
 
 
+def _shape(kind, settings):
+    """Of what is decoded, for pictures."""
+    if kind == "audio":
+        return ()
+    frames = (settings.num_frames,) if kind == "video" else ()
+    return (*frames, settings.image_size, settings.image_size, settings.channels)
+
+
 def _folder(config, settings):
     if not config.folder:
         raise UserError("--data=folder needs --folder, where your files lie.")
-    kind, files = folders.list_files(pathlib.Path(config.folder).expanduser())
-    size, channels = settings.image_size, settings.channels
-    frames = (settings.num_frames,) if kind == "video" else ()
+    kind, files = folder_files.list_files(pathlib.Path(config.folder).expanduser())
     labelled = any(file.label is not None for file in files)
     return DataSet(
         kind,
@@ -105,21 +126,36 @@ def _folder(config, settings):
         ),
         held_out="test",
         tasks={"label": Task("test")} if labelled else {},
-        shape=() if kind == "audio" else (*frames, size, size, channels),
+        shape=_shape(kind, settings),
+        unlabelled="unlabelled",
     )
 
 
+def _published(config, settings):
+    def load(config, split):
+        cache_dir = config.cache_dir or None
+        if config.folder:
+            return nsynth.load_folder(config.folder, split, settings, cache_dir)
+        return tfds_sets.load(config.data, split, settings, config.data_dir or None, cache_dir)
+
+    data_set = PUBLISHED[config.data]
+    return dataclasses.replace(data_set, load=load, shape=_shape(data_set.kind, settings))
+
+
 def prepare(config):
-    """Renders or reads what `config.data` names, unless it lies prepared. Generated sets need none.
+    """Renders or downloads what `config.data` names, unless it lies prepared.
 
     Returns:
-        The TFDS builder of `notes`, None for others.
+        Its TFDS builder, None for sets that are generated or read from a folder.
 
     Raises:
-        UserError: If the data set is unknown, or cannot be had.
+        UserError: If the data set is unknown, is not read from a folder, or cannot be had.
     """
+    _refuse_folder(config)
     if config.data == "notes":
         return _notes_builder(config)
+    if config.data in PUBLISHED and not config.folder:
+        return sources.prepare(config.data, config.data_dir or None)
     if config.data not in DATA_SETS:
         of(config)  # Says what is known.
     return None
@@ -160,7 +196,7 @@ SETS = {
         tasks={
             "family": Task("test_instruments"),
             "instrument": Task("test_notes"),
-            "pitch": Task("test_instruments", "mean squared error in semitones²"),
+            "pitch": Task("test_instruments", SEMITONES),
         },
     ),
     "moving_digits": DataSet(
@@ -181,4 +217,34 @@ SETS = {
         },
         shape=(64, 64, 1),
     ),
+}
+
+# What `of` gives for these loads them with the settings at hand.
+PUBLISHED = {
+    "nsynth": DataSet(
+        "audio",
+        None,
+        held_out="valid",
+        tasks={
+            "family": Task("test"),
+            "instrument": Task("test_notes"),  # Train and test share no instrument.
+            "pitch": Task("test", SEMITONES),
+        },
+    ),
+    "nsynth_gansynth": DataSet(
+        "audio",
+        None,
+        held_out="valid",
+        tasks={
+            "family": Task("test"),
+            "instrument": Task("test"),
+            "pitch": Task("test", SEMITONES),
+        },
+    ),
+    "speech_commands": DataSet("audio", None, "validation", {"label": Task("test")}),
+    "ucf101": DataSet("video", None, "test", {"label": Task("test")}),
+    "cifar10": DataSet("image", None, "test", {"label": Task("test")}),
+    "imagenet2012": DataSet("image", None, "test", {"label": Task("test")}),
+    "voc2007": DataSet("image", None, "test", {"present": Task("test", "mean average precision")}),
+    "stl10": DataSet("image", None, "test", {"label": Task("test")}, unlabelled="unlabelled"),
 }
