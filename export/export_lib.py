@@ -13,7 +13,6 @@ from export import saved_model
 from training import models, pretrain_lib, records
 from training.checkpoints import load_weights
 from training.config import PretrainConfig
-from training.data import sets
 from training.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -42,23 +41,25 @@ def run(workdir, output):
             f"--workdir={workdir} holds a run that has been given more steps and not ended: let "
             f"`python -m training.pretrain --workdir={workdir}` run to its end first."
         )
-    encoder = make_encoder(config, weights)
+    form = pretrain_lib.form_in(workdir)
+    encoder = make_encoder(config, form, weights)
+    inputs = _inputs(config, form)
     try:
-        saved_model.write(encoder, _inputs(config), _metadata(config, workdir, encoder), output)
+        saved_model.write(encoder, inputs, _metadata(config, form, workdir, encoder), output)
     except FileExistsError as error:
         raise UserError(
             f"--output={output} holds something already, and nothing is ever overwritten: give a "
             "new folder, or remove it."
         ) from error
-    print(_check_in_fresh_process(encoder, config, output))
+    print(_check_in_fresh_process(encoder, config, form, output))
     print(f"Exported {workdir} to {output}")
 
 
-def make_encoder(config, weights):
-    """The encoder of examples of a config, with weights from a file."""
-    model = models.make_model(config)
+def make_encoder(config, form, weights):
+    """The encoder of examples of a config and a form, with weights from a file."""
+    model = models.make_model(config, form)
     load_weights(model, weights)
-    if sets.of(config).kind != "audio":
+    if form.kind != "audio":
         return model.encoder
     encoder = keras_s2l.WaveformEncoder(
         models.make_frontend(config), model.encoder, config.window_samples, name="waveform_encoder"
@@ -67,14 +68,14 @@ def make_encoder(config, weights):
     return encoder
 
 
-def _inputs(config):
+def _inputs(config, form):
     """The spec of a batch: waveforms of any length, or pictures of one size."""
-    if sets.of(config).kind == "audio":
+    if form.kind == "audio":
         return tf.TensorSpec((None, None), tf.float32, name="waveforms")
-    return tf.TensorSpec(models.input_shape(config), tf.float32, name="pictures")
+    return tf.TensorSpec(models.input_shape(config, form), tf.float32, name="pictures")
 
 
-def _metadata(config, workdir, encoder):
+def _metadata(config, form, workdir, encoder):
     report = records.read_json(workdir / "report.json")
     of_audio = {
         "layout": "(batch, samples)",
@@ -82,37 +83,37 @@ def _metadata(config, workdir, encoder):
         "sample_rate": config.sample_rate,
         "window_samples": config.window_samples,
     }
-    kind, shape = sets.of(config).kind, _inputs(config).shape
-    frames = "frames, " if kind == "video" else ""
+    shape = _inputs(config, form).shape
+    frames = "frames, " if form.kind == "video" else ""
     of_pictures = {
         "layout": f"(batch, {frames}height, width, channels)",
         "range": [0.0, 1.0],
         "shape": shape[1:].as_list(),
     }
-    of_kind = of_audio if kind == "audio" else of_pictures
+    of_kind = of_audio if form.kind == "audio" else of_pictures
     return {
         "name": f"keras_s2l/{config.recipe}",
-        "input": {"kind": kind, "dtype": "float32", **of_kind, "data": config.data},
+        "input": {"kind": form.kind, "dtype": "float32", **of_kind, "data": config.data},
         "embedding": config.embedding,
         "dimensions": encoder.compute_output_shape(tuple(shape))[-1],
         "pretrained": {name: report[name] for name in ("config", "held_out", "environment")},
     }
 
 
-def _random_inputs(config):
+def _random_inputs(config, form):
     """Batches that take each way through the graph."""
     random = np.random.default_rng(0)
-    if sets.of(config).kind != "audio":
-        return [random.uniform(0, 1, (3, *models.input_shape(config)[1:]))]
+    if form.kind != "audio":
+        return [random.uniform(0, 1, (3, *models.input_shape(config, form)[1:]))]
     # Shorter than a window, one window, and several.
     lengths = [tenths * config.window_samples // 10 for tenths in (5, 10, 25)]
     return [random.uniform(-1, 1, (3, length)) for length in lengths]
 
 
-def _check_in_fresh_process(encoder, config, output):
+def _check_in_fresh_process(encoder, config, form, output):
     """The line that `export.verify` prints, once it is content."""
     pairs = {}
-    for number, inputs in enumerate(_random_inputs(config)):
+    for number, inputs in enumerate(_random_inputs(config, form)):
         pairs[f"inputs_{number}"] = inputs.astype("float32")
         embeddings = encoder(pairs[f"inputs_{number}"], training=False)
         pairs[f"embeddings_{number}"] = np.asarray(embeddings)

@@ -12,7 +12,9 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from training import models, pretrain_lib, records
+from training import material, models, records
+from training.data import sets
+from training.data.examples import Form
 from training.recipes import RECIPES
 
 ALL = "perturbed, all permutations"
@@ -37,9 +39,11 @@ def run(config, workdir):
     workdir = pathlib.Path(workdir)
     records.refuse_other_run(workdir, config)
     recipe = _recipe(config)
-    material = pretrain_lib.load_material(recipe)
+    data_set = sets.of(recipe)
+    examples = material.load(recipe, data_set).examples
     records.write_config(workdir, config)
-    runs = {name: Steps(of, material.examples) for name, of in _objectives(config, recipe).items()}
+    form = Form(data_set.kind, data_set.shape)
+    runs = {name: Steps(of, form, examples) for name, of in _objectives(config, recipe).items()}
     seconds = {name: [] for name in runs}
     for _ in tqdm.trange(config.rounds, desc="Timing steps", unit="round"):
         for name, steps in runs.items():
@@ -54,7 +58,7 @@ def run(config, workdir):
         "milliseconds_a_step": {
             name: round(1000 * statistics.median(taken), 3) for name, taken in seconds.items()
         },
-        "peak_memory_bytes": _peak_memories(config, recipe, material),
+        "peak_memory_bytes": _peak_memories(config, recipe, form, examples),
         "share_of_a_step_that_waits_for_data": round(waiting, 4),
     }
     records.write_text(workdir / "report.md", table(report))
@@ -82,12 +86,13 @@ class Steps:
 
     Args:
         config: `PretrainConfig`.
+        form: Of an example.
         examples: Array `(examples, ...)`, as of `Material`.
     """
 
-    def __init__(self, config, examples):
-        self.model = models.make_model(config)
-        self.batches = pretrain_lib.batches_of(config, examples, 0, 2**31)
+    def __init__(self, config, form, examples):
+        self.model = models.make_model(config, form)
+        self.batches = material.batches_of(config, form.kind, examples, 0, 2**31)
         # The same batch again and again costs nothing to get.
         same = self.batches.take(1).cache().repeat()
         self._same = iter(same)
@@ -121,19 +126,19 @@ class Steps:
         float(self._step(iter(tf.data.Dataset.from_tensors(batch)))["loss"])
 
 
-def _peak_memories(config, recipe, material):
+def _peak_memories(config, recipe, form, examples):
     """Of each objective, in a process of its own."""
-    few = np.array(material.examples[: recipe.batch_size])
+    few = np.array(examples[: recipe.batch_size])
     context = multiprocessing.get_context("spawn")
     peaks = {}
     for name, of in _objectives(config, recipe).items():
         with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-            peaks[name] = pool.submit(_peak_memory, of, few).result()
+            peaks[name] = pool.submit(_peak_memory, of, form, few).result()
     return peaks
 
 
-def _peak_memory(config, examples):
-    Steps(config, examples).seconds(WARM_UP)
+def _peak_memory(config, form, examples):
+    Steps(config, form, examples).seconds(WARM_UP)
     return records.peak_memory_bytes()
 
 

@@ -73,17 +73,20 @@ class SaveCheckpoint(keras.callbacks.Callback):
         self.checkpoints.save(self.model)
 
 
-class ShowReordering(keras.callbacks.Callback):
-    """Shows in TensorBoard what the model makes of shuffled inputs."""
+class ShowPicture(keras.callbacks.Callback):
+    """Shows a picture in TensorBoard after each evaluation.
 
-    def __init__(self, folder, pictured, kind):
+    Args:
+        folder: Where TensorBoard reads it.
+        draw: `draw()` gives a matplotlib figure.
+    """
+
+    def __init__(self, folder, draw):
         super().__init__()
         self.writer = tf.summary.create_file_writer(str(folder))
-        self.pictured = pictured
-        self.kind = kind
+        self.draw = draw
 
     def on_epoch_end(self, epoch, logs=None):
-        figure = pictures.reordering(self.model, *self.pictured, self.kind)
         with self.writer.as_default(step=epoch):
-            tf.summary.image("reordering", pictures.as_image(figure))
+            tf.summary.image("held_out", pictures.as_image(self.draw()))
         self.writer.flush()

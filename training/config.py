@@ -30,8 +30,10 @@ class DataConfig:
     """Which examples to use."""
 
     data: str = _flag("notes", "data set")
-    folder: str = _flag("", "of your own sounds, pictures or clips, for --data=folder")
-    cache_dir: str = _flag("", "where decoded folders lie, instead of ~/.cache/keras_s2l")
+    folder: str = _flag(
+        "", "of your own sounds, pictures or clips, for --data=folder, or an extracted NSynth"
+    )
+    cache_dir: str = _flag("", "where decoded data sets lie, instead of ~/.cache/keras_s2l")
     soundfont: str = _flag("", "a .sf2 bank to render notes from, instead of the one installed")
     data_dir: str = _flag("", "where prepared data sets lie, instead of your TFDS folder")
 
@@ -41,7 +43,7 @@ REMAINDERS = ("error", "crop", "pad")
 BACKBONES = ("note", "alexnet", "image", "clip")
 OBJECTIVES = (
     *("perturbed", "perturbed_samples", "soft_rank", "soft_rank_kl"),
-    *("mean_squared_error", "cross_entropy"),
+    *("mean_squared_error", "cross_entropy", "contrastive"),
 )
 
 
@@ -49,9 +51,9 @@ OBJECTIVES = (
 class PretrainConfig(DataConfig):
     """A pre-training run."""
 
-    image_size: int = _flag(64, "pixels that pictures and clips of a folder are brought to")
-    num_frames: int = _flag(16, "frames that are taken of a clip of a folder, evenly spaced")
-    channels: int = _flag(3, "of pictures and clips of a folder: 1, gray, or 3")
+    image_size: int = _flag(64, "pixels that pictures and clips are brought to when decoded")
+    num_frames: int = _flag(16, "frames that are taken of a clip when decoded, evenly spaced")
+    channels: int = _flag(3, "of pictures and clips when decoded: 1, gray, or 3")
 
     recipe: str = _flag("notes", "named settings; the other flags change them")
     steps: int = _flag(5000, "training steps in all; more of them continue a finished run")
@@ -73,7 +75,9 @@ class PretrainConfig(DataConfig):
     num_samples: int = _flag(1, "draws of the objective perturbed_samples")
     strength: float = _flag(1.0, "strength of the objectives soft_rank and soft_rank_kl")
     num_permutations: int = _flag(100, "size of the fixed set of the objective cross_entropy")
+    temperature: float = _flag(0.1, "of the objective contrastive")
     evaluate_every: int = _flag(500, "steps between evaluations, pictures and checkpoints")
+    data_service: str = _flag("", "address of a tf.data service, such as grpc://host:5050")
     hidden_units: int = 256
     embedding: str = "levels"
     sample_rate: int = 16000
@@ -81,7 +85,7 @@ class PretrainConfig(DataConfig):
     window_ms: float = 64.0
     stride_ms: float = 32.0
     fft_length: int = 2048
-    num_mel_bins: int = 120
+    num_mel_bins: int | None = 120  # None for linear bins.
     floor: float = 1e-3
     max_shift: int = 6  # Time steps.
     max_gain_db: float = 8.0
@@ -100,7 +104,7 @@ class PretrainConfig(DataConfig):
             raise UserError("There must be 2 patches or more: one alone is always in order.")
         if self.objective == "cross_entropy" and self.num_permutations < 2:
             raise UserError("--num_permutations must be at least 2, for each is a class.")
-        for name in ("learning_rate", "sigma", "strength"):
+        for name in ("learning_rate", "sigma", "strength", "temperature"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"--{name} must be above 0. Received: {getattr(self, name)}.")
         _check_seed(self)
@@ -114,8 +118,12 @@ class PretrainConfig(DataConfig):
 # Choices of ours, which the run's records name as such.
 NOT_STATED_IN_THE_PAPER = (
     *("floor", "gap", "hidden_units", "jitter", "max_gain_db", "max_shift", "normalize"),
-    *("num_samples", "seed", "sigma", "strength"),
+    *("num_samples", "seed", "sigma", "strength", "temperature"),
 )
+
+
+HEADS = ("mlp", "linear")
+PROTOCOLS = ("frozen", "finetune", "supervised")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,15 +134,23 @@ class TransferConfig(DataConfig):
     num_labels: tuple[int, ...] = _flag((500, 1000, 5000), "sizes of the labelled sets")
     seeds: int = _flag(5, "draws of each labelled set")
     seed: int = _flag(0, "all draws, heads and the untrained encoder follow from it")
+    protocol: str = _flag(
+        "frozen",
+        "frozen: heads on the encoder as it is; finetune: encoder and head trained together, "
+        "beside the same from fresh weights; supervised: from fresh weights alone",
+    )
+    head: str = _flag("mlp", "a perceptron of three layers, as in the paper, or a linear probe")
     head_units: int = _flag(128, "width of the two hidden layers of the head")
-    head_steps: int = _flag(300, "training steps of each head")
+    head_steps: int = _flag(300, "training steps of each head, or of encoder and head together")
+    learning_rate: float = _flag(1e-3, "of Adam, falling to 0 along half a cosine")
     head_weight_decay: float = 10.0  # Times the learning rate, a step.
     head_batch_size: int = 128
-    head_learning_rate: float = 1e-3
 
     def check(self):
         """Raises `UserError` for numbers out of range."""
         _refuse(self, ("seeds", "head_steps", "head_units"), 1)
+        if not 0 < self.learning_rate < math.inf:
+            raise UserError(f"--learning_rate must be above 0. Received: {self.learning_rate}.")
         if not self.num_labels or min(self.num_labels) < 1:
             raise UserError(f"--num_labels must be at least 1. Received: {self.num_labels}.")
         _check_seed(self)

@@ -131,7 +131,7 @@ def _report(workdir, seconds):
             transfer["peak_memory_bytes"],
         ),
         "held_out": pretrain["held_out"],
-        "chance_patch_accuracy": pretrain["chance_patch_accuracy"],
+        "measured": pretrain["measured"],
         "tasks": transfer["tasks"],
         "environment": records.environment(),
     }
@@ -148,7 +148,7 @@ def _summary(report, table):
         f"{table}\n"
         "min ← median → max over draws of labels; one pre-training seed. "
         f"Held-out patches put in their place: {report['held_out']['patch_accuracy']:.1%} "
-        f"(chance {report['chance_patch_accuracy']:.0%}).\n"
+        f"(chance {report['measured']['chance']:.0%}).\n"
         f"{report['wall_seconds']:.0f} s in all: {seconds}; peak memory "
         f"{report['peak_memory_bytes'] / 2**30:.1f} GiB.\n"
     )

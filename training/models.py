@@ -4,14 +4,12 @@ import keras
 
 import keras_s2l
 from training import objectives
-from training.data import sets
+from training.contrastive import ContrastiveLearner
 from training.errors import UserError
 
 
 def make_frontend(config):
-    """The layer from examples to what the model slices; pictures are sliced as they are."""
-    if sets.of(config).kind != "audio":
-        return keras.layers.Identity(name="pictures")
+    """The layer from waveforms to what the model slices; pictures are sliced as they are."""
     return keras_s2l.LogSpectrogram(
         sample_rate=config.sample_rate,
         window_ms=config.window_ms,
@@ -23,28 +21,31 @@ def make_frontend(config):
     )
 
 
-def input_shape(config):
+def input_shape(config, form):
     """Of what the model slices, with a batch of unknown size."""
-    data_set = sets.of(config)
-    if data_set.kind != "audio":
-        return (None, *data_set.shape)
+    if form.kind != "audio":
+        return (None, *form.shape)
     return make_frontend(config).compute_output_shape((None, config.window_samples))
 
 
-def make_model(config):
+def make_model(config, form):
     """The model of a config, with fresh weights that follow from its seed, built and compiled.
+
+    Args:
+        config: `PretrainConfig`.
+        form: What has the `kind` and the `shape` of an example: a `DataSet` or a `Form`.
 
     Raises:
         UserError: If its settings do not fit each other or the data: patches that do not divide.
     """
     try:
-        return _make_model(config)
+        return _make_model(config, form)
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
-def _make_model(config):
-    shape = input_shape(config)
+def _make_model(config, form):
+    shape = input_shape(config, form)
     keras.utils.set_random_seed(config.seed)
     of_axis = {"num_patches": config.num_patches, "axis": config.axis}
     patches = keras_s2l.Patches(
@@ -56,19 +57,24 @@ def _make_model(config):
         seed=config.seed,
         name="patches",
     )
-    model = keras_s2l.ShuffleToLearn(
-        _backbone(config, channels=shape[-1]),
-        patches=patches,
-        hidden_units=config.hidden_units,
-        embedding=config.embedding,
-        permutations=objectives.permutations(config),
-        seed=config.seed,
-    )
+    backbone = _backbone(config, channels=shape[-1])
+    of_both = {
+        "patches": patches,
+        "hidden_units": config.hidden_units,
+        "embedding": config.embedding,
+    }
+    if objectives.is_contrastive(config):
+        model = ContrastiveLearner(backbone, **of_both)
+    else:
+        permutations = objectives.permutations(config)
+        model = keras_s2l.ShuffleToLearn(
+            backbone, **of_both, permutations=permutations, seed=config.seed
+        )
     model.build(shape)
     model.compile(
         optimizer=keras.optimizers.Adam(config.learning_rate),
         loss=objectives.make_loss(config),
-        metrics=[keras_s2l.PatchAccuracy(), keras_s2l.ExactOrderAccuracy()],
+        metrics=objectives.make_metrics(config),
         # XLA's convolutions are the slower ones on CPU: 1.5 times here.
         jit_compile=False,
     )

@@ -22,11 +22,32 @@ def reordering(model, inputs, order, kind):
     """
     shuffled, restored = model.reorder(inputs, order)
     columns = {"input": inputs, "shuffled": shuffled, "put in order by the model": restored}
-    width, height = (12, 1.2) if kind == "video" else (9, 2.4)
-    figure = matplotlib.figure.Figure((width, height * len(inputs)), layout="constrained")
-    axes = figure.subplots(len(inputs), len(columns), squeeze=False)
+    return _side_by_side(columns, kind, tops=np.max(inputs, axis=tuple(range(1, inputs.ndim))))
+
+
+def views(pairs, kind):
+    """Two views of each example beside each other.
+
+    Args:
+        pairs: Array `(examples, 2, ...)`.
+        kind: As for `reordering`.
+
+    Returns:
+        A matplotlib figure: a row for each example.
+    """
+    columns = {"a view": pairs[:, 0], "another": pairs[:, 1]}
+    return _side_by_side(columns, kind, tops=np.max(pairs, axis=tuple(range(1, pairs.ndim))))
+
+
+def _side_by_side(columns, kind, tops):
+    """A row for each example, a column for each version; `tops` are the brightest shades."""
+    width, height = (4, 1.2) if kind == "video" else (3, 2.4)
+    figure = matplotlib.figure.Figure(
+        (width * len(columns), height * len(tops)), layout="constrained"
+    )
+    axes = figure.subplots(len(tops), len(columns), squeeze=False)
     for row, example_axes in enumerate(axes):
-        top = max(float(np.max(inputs[row])), 1e-6)
+        top = max(float(tops[row]), 1e-6)
         for axis, (title, examples) in zip(example_axes, columns.items()):
             example = np.asarray(examples[row])
             if kind == "audio":
@@ -52,15 +73,22 @@ def _as_strip(clip, most=8):
     return np.concatenate(clip[:: -(-len(clip) // most)], axis=1)
 
 
-def learning_curve(rows, chance):
-    """Patch accuracy against steps, from the rows of log.csv."""
+def learning_curve(rows, metric, meaning, chance):
+    """A metric against steps.
+
+    Args:
+        rows: Of log.csv.
+        metric: Its name there.
+        meaning: What it is the share of.
+        chance: What it is without learning.
+    """
     figure = matplotlib.figure.Figure((6, 3.5), layout="constrained")
     axis = figure.subplots()
     steps = [row["step"] for row in rows]
-    axis.plot(steps, [row["val_patch_accuracy"] for row in rows], "o-", label="held out")
-    axis.plot(steps, [row["patch_accuracy"] for row in rows], ".--", label="training")
+    axis.plot(steps, [row[f"val_{metric}"] for row in rows], "o-", label="held out")
+    axis.plot(steps, [row[metric] for row in rows], ".--", label="training")
     axis.axhline(chance, color="gray", linestyle=":", label="chance")
-    axis.set(xlabel="step", ylabel="patches in their place", ylim=(0, 1))
+    axis.set(xlabel="step", ylabel=meaning, ylim=(0, 1))
     axis.legend()
     return figure
 
@@ -73,8 +101,10 @@ def transfer_curves(tasks):
     """
     figure = matplotlib.figure.Figure((4 * len(tasks), 3.5), layout="constrained")
     for axis, (task, rows) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks.items()):
-        styles = (("pretrained", "o-"), ("untrained", "s--"), ("calibrated", "^:"))
-        for encoder, style in styles:
+        styles = {"pretrained": "o-", "untrained": "s--", "calibrated": "^:", "supervised": "v-."}
+        for encoder, style in styles.items():
+            if encoder not in rows:
+                continue
             counts = [int(count) for count in rows[encoder]]
             spread = {
                 k: [cell[k] for cell in rows[encoder].values()] for k in ("min", "median", "max")

@@ -26,10 +26,11 @@ def main():
     if report is None:
         print(f"Stopped; the same command goes on. A checkpoint is in {workdir}/checkpoints.")
         return flags.STOPPED
-    accuracy, chance = report["held_out"]["patch_accuracy"], report["chance_patch_accuracy"]
+    measured = report["measured"]
     print(
-        f"Finished: {accuracy:.1%} of the patches of held-out examples put in their place (chance "
-        f"{chance:.1%}). Weights: {workdir}/{pretrain_lib.FINAL_WEIGHTS}"
+        f"Finished: {report['held_out'][measured['metric']]:.1%} of held-out "
+        f"{measured['meaning']} (chance {measured['chance']:.1%}). Weights: "
+        f"{workdir}/{pretrain_lib.FINAL_WEIGHTS}"
     )
     return 0
 

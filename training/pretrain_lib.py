@@ -1,23 +1,21 @@
 """Pre-training: from recordings to `final.weights.h5`, resumable at any step."""
 
 import dataclasses
+import functools
 import pathlib
 import sys
 import time
 
 import keras
-import numpy as np
-import tensorflow as tf
 
-from training import callbacks, models, objectives, pictures, records
+from training import callbacks, material, models, objectives, pictures, records
 from training.checkpoints import Checkpoints, save_weights
 from training.config import NOT_STATED_IN_THE_PAPER
-from training.data import sets, stream
-from training.data.examples import as_inputs
+from training.data import sets
+from training.data.examples import Form
 from training.errors import UserError
 
 FINAL_WEIGHTS = "final.weights.h5"
-NUM_PICTURED = 3
 
 
 def resume_config(workdir, recipe_config, changes):
@@ -67,9 +65,10 @@ def run(config, workdir):
     config.check()
     workdir = pathlib.Path(workdir)
     _refuse_workdir_in_folder(config, workdir)
-    model = models.make_model(config)  # Refuses what does not fit before anything is made.
     if (report := finished(config, workdir)) is not None:
         return report
+    data_set = sets.of(config)
+    model = models.make_model(config, data_set)  # Refuses what does not fit before all else.
     checkpoints = Checkpoints(workdir / "checkpoints")
     saved_steps = checkpoints.steps()
     if saved_steps and saved_steps[-1] > config.steps:
@@ -77,30 +76,56 @@ def run(config, workdir):
             f"--workdir={workdir} is already at step {saved_steps[-1]}, beyond "
             f"--steps={config.steps}."
         )
-    material = load_material(config)
+    loaded = material.load(config, data_set)
+    learnt_from = _refuse_other_data(config, workdir, data_set, loaded)
     start = checkpoints.restore(model)
-    records.write_config(workdir, config, NOT_STATED_IN_THE_PAPER)
+    records.write_config(workdir, config, NOT_STATED_IN_THE_PAPER, learnt_from)
     records.drop_rows_after(workdir / "log.csv", start)
     if start:
         print(f"Going on from step {start} of {config.steps}.", flush=True)
-    if _fit(config, workdir, model, start, material, checkpoints):
+    if _fit(config, workdir, model, start, loaded, checkpoints):
         return None
     save_weights(model, workdir / FINAL_WEIGHTS)
-    _save_pictures(config, workdir, model, material)
-    metrics = model.evaluate(material.validation, verbose=0, return_dict=True)
+    _save_pictures(config, workdir, model, loaded)
+    metrics = model.evaluate(loaded.validation, verbose=0, return_dict=True)
+    metric, meaning, chance = objectives.measured(config)
     report = {
         "config": records.as_json(config),
         "environment": records.environment(),
         "held_out": {name: round(float(value), 6) for name, value in metrics.items()},
-        "chance_patch_accuracy": round(chance(config), 6),
-        "examples": len(material.examples),
-        "left_out": material.left_out,
+        "measured": {"metric": metric, "meaning": meaning, "chance": round(chance, 6)},
+        "examples": len(loaded.examples),
+        "left_out": loaded.left_out,
         "steps_of_this_process": config.steps - start,
         "seconds_of_this_process": round(time.monotonic() - began, 1),
         "peak_memory_bytes": records.peak_memory_bytes(),
     }
     records.write_json(workdir / "report.json", report)
     return report
+
+
+def _refuse_other_data(config, workdir, data_set, loaded):
+    """What a run learns from, for its records; `UserError` if it began with something else."""
+    learnt_from = {
+        "kind": data_set.kind,
+        "shape": list(data_set.shape),
+        "examples": len(loaded.examples),
+        "sha256": loaded.sha256,
+    }
+    stored = records.data_in(workdir)
+    if stored not in (None, learnt_from):
+        raise UserError(
+            f"--data={config.data} is not what the run in --workdir={workdir} began with: it gave "
+            f"{stored['examples']} examples then, {len(loaded.examples)} others now. Bring back "
+            "the files, or give another --workdir."
+        )
+    return learnt_from
+
+
+def form_in(workdir):
+    """The form of the examples that the run in a workdir learnt from."""
+    data = records.data_in(workdir)
+    return Form(data["kind"], tuple(data["shape"]))
 
 
 def _refuse_workdir_in_folder(config, workdir):
@@ -120,100 +145,29 @@ def finished(config, workdir):
     return report if report.get("config") == records.as_json(config) else None
 
 
-@dataclasses.dataclass(frozen=True)
-class Material:
-    """What a model slices, `(examples, ...)`, to learn from, to measure, and to look at."""
-
-    kind: str
-    examples: np.ndarray  # Log spectrograms, or pictures in uint8.
-    left_out: dict
-    validation: tf.data.Dataset  # Of (x, order), always the same.
-    pictured: tuple[np.ndarray, np.ndarray]  # (x, order) of a few.
-
-
-def load_material(config):
-    """Loads the data set of a config and brings it into the form that the model slices."""
-    data_set = sets.of(config)
-    train, held_out = (data_set.load(config, split) for split in ("train", data_set.held_out))
-    frontend = models.make_frontend(config)
-    examples, measured = (
-        # Pictures stay as small as they are until they are used.
-        stream.batched(part.inputs, lambda stored: frontend(as_inputs(stored)))
-        if part.kind == "audio"
-        else part.inputs
-        for part in (train, held_out)
-    )
-    left_out = {**train.left_out, **held_out.left_out}
-    said = f", something of {len(left_out)} left out" if left_out else ""
-    print(f"{len(examples)} examples to learn from, {len(measured)} held out{said}", flush=True)
-    orders = stream.fixed_orders(len(measured), orders_of(config), config.seed)
-    chosen = np.linspace(0, len(measured), NUM_PICTURED, endpoint=False, dtype=int)
-    validation = tf.data.Dataset.from_tensor_slices((measured, orders)).batch(256)
-    return Material(
-        train.kind,
-        examples,
-        left_out,
-        validation.map(lambda x, order: (stream.as_floats(x), order)),
-        (stream.as_floats(measured[chosen]).numpy(), orders[chosen]),
-    )
-
-
-def batches_of(config, examples, begin, end):
-    """Training batches of the steps from `begin` up to `end`; examples as in `Material`."""
-    return stream.example_stream(
-        examples,
-        orders_of(config),
-        config.batch_size,
-        config.seed,
-        begin,
-        end,
-        augmentation(config),
-    )
-
-
-def augmentation(config):
-    """How the examples of a config vary: sounds only, pictures are taken as they are."""
-    if sets.of(config).kind != "audio":
-        return stream.Augmentation()
-    return stream.Augmentation(config.max_shift, config.max_gain_db)
-
-
-def chance(config):
-    """Patches in their place without looking: one in n, or more if few permutations may come."""
-    permutations = objectives.permutations(config)
-    if permutations is None:
-        return 1 / config.total_patches
-    return max(float((permutations == guess).mean()) for guess in permutations)
-
-
-def orders_of(config):
-    """Which permutations the objective of a config learns from."""
-    return stream.Orders(config.total_patches, objectives.permutations(config))
-
-
-def _fit(config, workdir, model, start, material, checkpoints):
+def _fit(config, workdir, model, start, loaded, checkpoints):
     """Fits segment by segment; tells whether it was stopped before the end."""
     stop = callbacks.StopOnSignal()
+    batches = functools.partial(material.batches_of, config, loaded.kind, loaded.examples)
     board = workdir / "tensorboard"
     in_order = [
         callbacks.RefuseNan(),
         stop,
         callbacks.LogStep(),
         keras.callbacks.CSVLogger(str(workdir / "log.csv"), append=True),
-        callbacks.ShowReordering(board / "pictures", material.pictured, material.kind),
+        callbacks.ShowPicture(board / "pictures", lambda: _picture(config, model, loaded)),
         keras.callbacks.TensorBoard(str(board), write_graph=False),
         callbacks.SaveCheckpoint(checkpoints),  # Last, so that no row of the log lacks one.
     ]
     with stop:
         for begin, end, every in segments(start, config.steps, config.evaluate_every):
-            batches = batches_of(config, material.examples, begin, end)
             epoch = begin // config.evaluate_every
             model.fit(
-                batches,
+                batches(begin, end),
                 initial_epoch=epoch,
                 epochs=epoch + (end - begin) // every,
                 steps_per_epoch=every,
-                validation_data=material.validation,
+                validation_data=loaded.validation,
                 callbacks=in_order,
                 verbose=1 if sys.stdout.isatty() else 2,  # A bar to watch, or a line to keep.
                 shuffle=False,
@@ -224,13 +178,20 @@ def _fit(config, workdir, model, start, material, checkpoints):
     return False
 
 
-def _save_pictures(config, workdir, model, material):
+def _picture(config, model, loaded):
+    """What the model makes of a few held-out examples, or of a contrastive task the task."""
+    if objectives.is_contrastive(config):
+        return pictures.views(loaded.pictured, loaded.kind)
+    return pictures.reordering(model, *loaded.pictured, loaded.kind)
+
+
+def _save_pictures(config, workdir, model, loaded):
+    name = "views.png" if objectives.is_contrastive(config) else "reordered.png"
+    pictures.save(_picture(config, model, loaded), workdir / "pictures" / name)
     pictures.save(
-        pictures.reordering(model, *material.pictured, material.kind),
-        workdir / "pictures" / "reordered.png",
-    )
-    pictures.save(
-        pictures.learning_curve(records.read_log(workdir / "log.csv"), chance(config)),
+        pictures.learning_curve(
+            records.read_log(workdir / "log.csv"), *objectives.measured(config)
+        ),
         workdir / "pictures" / "learning_curve.png",
     )
 

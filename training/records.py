@@ -123,15 +123,22 @@ def as_json(config):
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def write_config(workdir, config, not_stated_in_the_paper=()):
-    """config.json: the config, which choices are ours, and the environment."""
+def write_config(workdir, config, not_stated_in_the_paper=(), data=None):
+    """config.json: the config, which choices are ours, the environment and what is learnt from."""
     fields = as_json(config)
     record = {
         "config": fields,
         "not_stated_in_the_paper": {name: fields[name] for name in not_stated_in_the_paper},
         "environment": environment(),
+        "data": data,
     }
     write_json(pathlib.Path(workdir) / "config.json", record)
+
+
+def data_in(workdir):
+    """What the run in a workdir learns from, as it was written; `None` if the run is new."""
+    path = pathlib.Path(workdir) / "config.json"
+    return read_json(path).get("data") if path.exists() else None
 
 
 def peak_memory_bytes(who=resource.RUSAGE_SELF):

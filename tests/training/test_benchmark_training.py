@@ -10,6 +10,7 @@ import pytest
 from training import benchmark_training_lib
 from training.config import BenchmarkTrainingConfig
 from training.data import digit_scenes, sets
+from training.data.examples import Form
 from training.errors import UserError
 from training.recipes import RECIPES
 
@@ -42,9 +43,8 @@ def test_the_report_holds_every_objective(tmp_path):
 @pytest.mark.slow
 def test_waiting_is_the_time_until_the_batch_comes():
     examples = digit_scenes.load("train", 70).inputs
-    steps = benchmark_training_lib.Steps(
-        dataclasses.replace(RECIPES["digit_scenes"](), batch_size=2), examples
-    )
+    config = dataclasses.replace(RECIPES["digit_scenes"](), batch_size=2)
+    steps = benchmark_training_lib.Steps(config, Form("image", (64, 64, 1)), examples)
     quick = steps.waiting(5)
 
     def late(x, order):

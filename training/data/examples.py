@@ -3,8 +3,17 @@
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
 KINDS = ("audio", "image", "video")
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """What an example is: its kind, and the shape of a picture or a clip."""
+
+    kind: str
+    shape: tuple = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +28,8 @@ class Examples:
         classes: Names of the classes of a task, where it has names.
         sample_rate: Samples a second of audio; None for others.
         left_out: Why, by name, of what could not be used.
+        groups: Which recording each example is a window of, integers `(examples,)` that never fall;
+            None where each example is one of its own.
     """
 
     kind: str
@@ -27,9 +38,16 @@ class Examples:
     classes: dict = dataclasses.field(default_factory=dict)
     sample_rate: int | None = None
     left_out: dict = dataclasses.field(default_factory=dict)
+    groups: np.ndarray | None = None
 
     def __len__(self):
         return len(self.inputs)
+
+    def starts(self):
+        """Where each recording begins: integers `(recordings,)`."""
+        if self.groups is None:
+            return np.arange(len(self))
+        return np.flatnonzero(np.diff(self.groups, prepend=self.groups[0] - 1))
 
     def batch(self, index):
         """Inputs as models take them, float32: waveforms in [-1, 1], pictures in [0, 1]."""
@@ -37,6 +55,12 @@ class Examples:
 
 
 def as_inputs(stored):
-    """float32: int16 waveforms in [-1, 1], uint8 pictures in [0, 1], floats as they are."""
-    full_scale = {np.dtype("int16"): 32768, np.dtype("uint8"): 255}.get(stored.dtype, 1)
-    return stored.astype("float32") / np.float32(full_scale)
+    """float32: int16 waveforms in [-1, 1], uint8 pictures in [0, 1], floats as they are.
+
+    Args:
+        stored: An array or a tensor.
+    """
+    full_scale = {"int16": 32768, "uint8": 255}.get(np.dtype(stored.dtype.name).name, 1)
+    if isinstance(stored, np.ndarray):
+        return stored.astype("float32") / np.float32(full_scale)
+    return tf.cast(stored, tf.float32) / full_scale

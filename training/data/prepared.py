@@ -25,7 +25,7 @@ class Prepared:
 
     Attributes:
         inputs: Memory map `(examples, ...)`, to read only, of a whole file without a header, which
-            TensorFlow can map as well.
+            other processes can be told to read.
         labels: Arrays `(examples, ...)` by task.
         names: Where each example comes from, a list of strings.
         left_out: Why, by name, of what could not be used.

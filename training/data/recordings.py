@@ -6,7 +6,16 @@ import numpy as np
 
 from training.errors import UserError
 
-SILENCE = 1e-4  # A recording whose peak lies below has nothing to learn from.
+SILENCE = 1e-4  # A recording that stays this close to its mean has nothing to learn from.
+
+
+def loudness(waveforms):
+    """The largest deviation of each row from its mean: `(examples, samples)` to `(examples,)`.
+
+    Not the peak: many recorders put silence off zero.
+    """
+    means = waveforms.mean(axis=1, dtype="float64")
+    return np.maximum(waveforms.max(axis=1) - means, means - waveforms.min(axis=1))
 
 
 def usable(examples, name):
@@ -30,10 +39,11 @@ def usable(examples, name):
                 f"number {bad[0]}. Mend or remove them: training on them would give NaN weights."
             )
     full_scale = 32768 if audio.dtype == np.int16 else 1.0
-    peaks = np.maximum(audio.max(axis=1).astype("float32"), -audio.min(axis=1).astype("float32"))
-    loud = peaks / full_scale >= SILENCE
+    loud = loudness(audio) / full_scale >= SILENCE
     if not loud.any():
-        raise UserError(f"{name}: all {len(audio)} recordings are silent (peak below {SILENCE}).")
+        raise UserError(
+            f"{name}: all {len(audio)} recordings are silent (below {SILENCE} of full scale)."
+        )
     if loud.all():
         return examples
     silent = {f"recording {number}": "silent" for number in np.flatnonzero(~loud)}
@@ -43,3 +53,36 @@ def usable(examples, name):
         labels={task: labels[loud] for task, labels in examples.labels.items()},
         left_out={**examples.left_out, **silent},
     )
+
+
+def pooled(windows, starts):
+    """Means over the windows of each recording.
+
+    Args:
+        windows: Array `(windows, ...)`.
+        starts: Where each recording begins, integers `(recordings,)`.
+
+    Returns:
+        `(recordings, ...)`.
+    """
+    if len(starts) == len(windows):
+        return windows
+    counts = np.diff(starts, append=len(windows))
+    return np.add.reduceat(windows, starts) / counts.reshape(-1, *[1] * (windows.ndim - 1))
+
+
+def windows_of(starts, num_windows, chosen):
+    """The windows of some recordings.
+
+    Args:
+        starts: Where each recording begins, integers `(recordings,)`.
+        num_windows: Of all recordings.
+        chosen: Numbers of recordings.
+
+    Returns:
+        Numbers of their windows, and where each recording begins among these.
+    """
+    ends = np.append(starts[1:], num_windows)
+    parts = [np.arange(starts[number], ends[number]) for number in chosen]
+    counts = [len(part) for part in parts]
+    return np.concatenate(parts), np.cumsum([0, *counts[:-1]])

@@ -1,68 +1,32 @@
 """Training batches as a pure function of (seed, step): resuming is arithmetic."""
 
-import dataclasses
+import os
 
 import numpy as np
 import tensorflow as tf
 
 
-@dataclasses.dataclass(frozen=True)
-class Augmentation:
-    """How examples vary from epoch to epoch, so that nothing of a recording is learnt by heart.
+def example_stream(examples, task, batch_size, seed, start_step, end_step, data_service=""):
+    """Batches of the steps from `start_step` up to `end_step`, exclusive.
 
-    Attributes:
-        max_shift: Each begins up to so many time steps late, after zeros, and loses its end.
-        max_gain_db: Each is up to so many decibels louder or softer.
-    """
-
-    max_shift: int = 0
-    max_gain_db: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Orders:
-    """Which permutations are drawn.
-
-    Attributes:
-        num_patches: Length of each.
-        permutations: Integers `(num_permutations, num_patches)`, the only ones; None for all.
-    """
-
-    num_patches: int
-    permutations: np.ndarray | None = None
-
-    def draw(self, count, seed):
-        """Permutations int32 `(count, num_patches)` that follow from a stateless seed."""
-        if self.permutations is None:
-            return tf.argsort(tf.random.stateless_uniform([count, self.num_patches], seed), axis=1)
-        last = len(self.permutations)
-        chosen = tf.random.stateless_uniform([count], seed, 0, last, tf.int32)
-        return tf.gather(tf.constant(self.permutations, tf.int32), chosen)
-
-
-def example_stream(
-    examples, orders, batch_size, seed, start_step, end_step, augmentation=Augmentation()
-):
-    """Batches `(x, order)` of the steps from `start_step` up to `end_step`, exclusive.
-
-    Each example comes once an epoch, in an order that depends on the seed and the epoch. The
-    permutation of its patches, and how it is varied, depend on the seed, the step and its place in
-    the batch.
+    Each example comes once an epoch, in an order that depends on the seed and the epoch. What is
+    drawn for the task depends on the seed, the step and the place in the batch.
 
     Args:
-        examples: Array `(examples, ...)` in memory: float32 log spectrograms
-            `(time, frequency, 1)`, or uint8 pictures, which are given in [0, 1].
-        orders: An `Orders`.
+        examples: Array or memory map `(examples, ...)`.
+        task: `task(stored, seed)` makes a batch of some stored examples `(batch, ...)`; all it
+            draws follows from the stateless seed.
         batch_size: Examples in a batch, over all devices.
         seed: Integer from which everything follows.
         start_step, end_step: Range of steps.
-        augmentation: An `Augmentation`.
+        data_service: Address of a dispatcher of tf.data service whose workers make the batches,
+            such as "grpc://host:5050"; with several workers they may come in another order. A
+            memory map must lie where the workers see it, and fit in the memory of each. "" makes
+            them in this process.
 
     Returns:
-        A `tf.data.Dataset` of `(x, order)`: float32 `(batch_size, ...)`, int32
-        `(batch_size, num_patches)`.
+        A `tf.data.Dataset` of what the task gives.
     """
-    examples = tf.constant(examples)
     num_examples = len(examples)
 
     def batch_of(step):
@@ -76,56 +40,63 @@ def example_stream(
             max_index=tf.constant(num_examples - 1, tf.int64),
             rounds=4,
         )
-        step_seed = _step_seed(seed, step)
-        x = _augment(as_floats(tf.gather(examples, index)), augmentation, step_seed)
-        return x, orders.draw(batch_size, step_seed)
+        return task(gather(index), step_seed(seed, step))
 
-    steps = tf.data.Dataset.range(start_step, end_step)
-    return steps.map(batch_of, num_parallel_calls=2, deterministic=True).prefetch(2)
+    gather = _gather(examples, data_service)
+    batches = tf.data.Dataset.range(start_step, end_step)
+    batches = batches.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    if data_service:
+        service = tf.data.experimental.service
+        # Each step is made by one worker, once.
+        batches = batches.apply(service.distribute(service.ShardingPolicy.DYNAMIC, data_service))
+    return batches.prefetch(2)
 
 
-def _augment(x, augmentation, step_seed):
-    batch = tf.shape(x)[:1]
-    shift_seed, gain_seed = (
-        tf.random.experimental.stateless_fold_in(step_seed, number) for number in (1, 2)
+def evaluation_stream(examples, task, batch_size):
+    """All examples in their order, batch by batch: what `task(stored, index)` makes of them.
+
+    Args:
+        examples: As for `example_stream`.
+        task: Given some stored examples `(batch, ...)` and their numbers, int64 `(batch,)`.
+        batch_size: Of all batches but the last, which may be smaller.
+    """
+    gather = _gather(examples)
+    index = tf.data.Dataset.range(len(examples)).batch(batch_size)
+    return index.map(lambda i: task(gather(i), i), tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+
+
+def _gather(examples, data_service=""):
+    """A function from numbers `(batch,)` to the examples, inside `tf.data`."""
+    if not isinstance(examples, np.memmap):
+        in_memory = tf.constant(examples)
+        return lambda index: tf.gather(in_memory, index)
+    if data_service:
+        return _gather_by_path(examples)
+    shape = tf.TensorShape((None, *examples.shape[1:]))
+
+    def gather(index):
+        # TensorFlow itself would read the whole file into memory.
+        rows = tf.numpy_function(examples.__getitem__, [index], examples.dtype, stateful=False)
+        return tf.ensure_shape(rows, shape)
+
+    return gather
+
+
+def _gather_by_path(examples):
+    """As `_gather`, for other processes: each reads the file into its memory, once."""
+    path, dtype, shape = os.path.abspath(examples.filename), examples.dtype, examples.shape
+    if os.path.getsize(path) != examples.nbytes:
+        raise ValueError(
+            f"A memory map must be of a whole file without a header. Received: {shape} {dtype} of "
+            f"{path}, which has {os.path.getsize(path)} bytes"
+        )
+    return lambda index: tf.gather(
+        tf.raw_ops.ImmutableConst(dtype=dtype, shape=shape, memory_region_name=path), index
     )
-    if augmentation.max_shift:
-        last = augmentation.max_shift + 1
-        x = delayed(x, tf.random.stateless_uniform(batch, shift_seed, 0, last, tf.int32))
-    if augmentation.max_gain_db:
-        limit = augmentation.max_gain_db
-        x = louder(x, tf.random.stateless_uniform(batch, gain_seed, -limit, limit))
-    return x
 
 
-def fixed_orders(num_examples, orders, seed):
-    """The permutations of an evaluation: int32 `(num_examples, num_patches)`, always the same."""
-    return orders.draw(num_examples, _step_seed(seed, -1)).numpy()
-
-
-def as_floats(x):
-    """Pictures in [0, 1]; floats as they are."""
-    x = tf.convert_to_tensor(x)
-    return tf.cast(x, tf.float32) / 255.0 if x.dtype == tf.uint8 else x
-
-
-def delayed(x, shifts):
-    """Each example `(batch, time, ...)` that many time steps later: zeros come in, its end goes."""
-    x = tf.convert_to_tensor(x)
-    times = tf.shape(x)[1]
-    source = tf.range(times)[None, :] - shifts[:, None]
-    moved = tf.gather(x, tf.maximum(source, 0), axis=1, batch_dims=1)
-    began = tf.reshape(source >= 0, tf.concat([tf.shape(source), [1] * (x.shape.rank - 2)], 0))
-    return tf.where(began, moved, tf.zeros_like(moved))
-
-
-def louder(x, gains_db):
-    """Each log spectrogram as `LogSpectrogram` gives it for the waveform at another level."""
-    factors = tf.pow(10.0, gains_db / 20)[:, None, None, None]
-    return tf.math.log1p(factors * tf.math.expm1(x))
-
-
-def _step_seed(seed, step):
+def step_seed(seed, step):
+    """A stateless seed for what is drawn in a step."""
     return tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), step)
 
 

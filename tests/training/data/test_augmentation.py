@@ -1,0 +1,44 @@
+"""Sounds come later and louder, as the waveforms would."""
+
+import numpy as np
+
+from keras_s2l import LogSpectrogram
+from training.data.augmentation import Augmentation, delayed, louder
+from training.data.stream import step_seed
+
+
+def varied(augmentation, start, end):
+    x = np.ones((8, 6, 1, 1), "float32")
+    steps = [augmentation.vary(x, step_seed(0, step)).numpy() for step in range(start, end)]
+    return np.concatenate(steps)[..., 0, 0]
+
+
+def test_delayed_examples_begin_with_zeros_and_lose_their_end():
+    x = np.random.default_rng(0).normal(size=(5, 7, 2, 1)).astype("float32")
+    moved = delayed(x, np.int32([0, 1, 3, 6, 7])).numpy()
+    for example, shift, result in zip(x, [0, 1, 3, 6, 7], moved, strict=True):
+        expected = np.concatenate([np.zeros((shift, 2, 1)), example[: 7 - shift]])
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_shifts_differ_between_examples_and_come_again_after_a_resume():
+    augmentation = Augmentation(max_shift=4)
+    shifts = 6 - varied(augmentation, 0, 20).sum(axis=1)
+    assert set(shifts) == {0, 1, 2, 3, 4}
+    np.testing.assert_array_equal(shifts[8 * 13 :], 6 - varied(augmentation, 13, 20).sum(axis=1))
+
+
+def test_gains_fill_their_range_and_come_again_after_a_resume():
+    augmentation = Augmentation(max_gain_db=6.0)
+    levels = varied(augmentation, 0, 20)[:, 0]
+    gains = 20 * np.log10(np.expm1(levels) / np.expm1(1))
+    assert -6.001 < gains.min() < -5 and 5 < gains.max() < 6.001 and abs(gains.mean()) < 1
+    np.testing.assert_array_equal(levels[8 * 13 :], varied(augmentation, 13, 20)[:, 0])
+
+
+def test_louder_is_the_spectrogram_of_the_louder_waveform():
+    frontend = LogSpectrogram(num_mel_bins=20)
+    waveforms = np.random.default_rng(0).uniform(-0.3, 0.3, (2, 2000)).astype("float32")
+    gains = np.float32([6.0, -12.0])
+    expected = frontend(waveforms * 10 ** (gains[:, None] / 20))
+    np.testing.assert_allclose(louder(frontend(waveforms), gains), expected, rtol=1e-4)

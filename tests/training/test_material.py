@@ -1,0 +1,97 @@
+"""What a run learns from: stored as what is smaller, varied if it is sound, always the same."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from training import material, models, objectives
+from training.data.augmentation import Augmentation
+from training.data.examples import Examples
+from training.data.prepared import prepared
+from training.data.sets import DataSet
+from training.recipes import RECIPES
+
+
+def waveforms(count, samples=16000):
+    random = np.random.default_rng(0)
+    return random.integers(-9000, 9000, (count, samples)).astype("int16")
+
+
+def of_sounds(inputs):
+    return DataSet("audio", lambda config, split: Examples("audio", inputs), "test", {})
+
+
+def config_of(recipe, **changes):
+    return dataclasses.replace(RECIPES[recipe](), batch_size=4, **changes)
+
+
+def test_spectrograms_are_stored_where_they_are_smaller_and_computed_where_waveforms_are(tmp_path):
+    sounds = waveforms(6)
+    mapped = prepared("sounds", tmp_path, ((sound, {}, "") for sound in sounds)).inputs
+    small = config_of("notes", cache_dir=str(tmp_path), max_shift=0, max_gain_db=0.0)
+    # Linear bins, ten times as many frames: 390 KB in place of 32.
+    large = dataclasses.replace(small, num_mel_bins=None, stride_ms=4.0, fft_length=1024 * 2)
+    large = dataclasses.replace(large, remainder="crop")
+    for config, dtype in ((small, "float32"), (large, "int16")):
+        in_memory, on_disk = (
+            material.load(config, of_sounds(inputs)) for inputs in (sounds, mapped)
+        )
+        assert in_memory.examples.dtype == on_disk.examples.dtype == dtype
+        assert isinstance(on_disk.examples, np.memmap) and in_memory.sha256 == on_disk.sha256
+        frontend = models.make_frontend(config)
+        expected = frontend(sounds.astype("float32") / 32768).numpy()
+        for loaded in (in_memory, on_disk):
+            x, _ = next(iter(loaded.validation))
+            np.testing.assert_allclose(x, expected, rtol=1e-5, atol=1e-5)
+            batches = material.batches_of(config, "audio", loaded.examples, 0, 3)
+            seen = np.concatenate([x.numpy() for x, _ in batches])  # Two epochs of 6.
+            assert len(seen) == 12
+            for epoch in (seen[:6], seen[6:]):
+                order = [int(np.abs(expected - x).sum(axis=(1, 2, 3)).argmin()) for x in epoch]
+                assert sorted(order) == list(range(6))
+
+
+def test_pictures_are_given_between_0_and_1():
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 1)).astype("uint8")
+    ((x, _),) = material.batches_of(config_of("digit_scenes"), "image", pictures, 0, 1)
+    assert x.dtype == tf.float32
+    expected = np.sort(pictures.astype("float32") / 255, axis=0)
+    np.testing.assert_allclose(np.sort(x, axis=0), expected, rtol=1e-6)
+
+
+def test_pictures_are_not_shifted_or_amplified_like_sounds():
+    config = config_of("notes")
+    assert config.max_shift and config.max_gain_db
+    assert material.augmentation(config, "image") == Augmentation()
+    assert material.augmentation(config, "audio").max_shift == config.max_shift
+
+
+def test_orders_of_an_evaluation_are_permutations_and_always_the_same():
+    config = config_of("notes")
+    orders = material.fixed_orders(config, 6)
+    np.testing.assert_array_equal(np.sort(orders, axis=1), np.tile(np.arange(10), (6, 1)))
+    np.testing.assert_array_equal(orders, material.fixed_orders(config, 6))
+
+
+def test_views_come_in_pairs_and_again_in_every_evaluation():
+    pictures = np.random.default_rng(0).integers(0, 256, (10, 64, 64, 1)).astype("uint8")
+    data_set = DataSet("image", lambda *_: Examples("image", pictures), "test", {}, (64, 64, 1))
+    config = config_of("digit_scenes", objective="contrastive")
+    loaded = material.load(config, data_set)
+    first, second = (np.concatenate(list(loaded.validation)) for _ in range(2))
+    assert first.shape == (10, 2, 64, 64, 1)
+    np.testing.assert_array_equal(first, second)
+    (batch,) = material.batches_of(config, "image", loaded.examples, 5, 6)
+    assert batch.shape == (4, 2, 64, 64, 1)
+
+
+def test_chance_is_that_of_the_best_constant_guess():
+    config = config_of("digit_scenes", objective="cross_entropy", num_permutations=3)
+    permutations = material.orders_of(config).permutations
+    best = max(np.mean([row == guess for row in permutations]) for guess in permutations)
+    assert objectives.measured(config)[2] == pytest.approx(best) and best > 0.3
+    assert objectives.measured(config_of("digit_scenes"))[2] == 1 / 9
+    contrastive = config_of("digit_scenes", objective="contrastive")
+    assert objectives.measured(contrastive)[2] == 1 / 7  # One of the seven other views.

@@ -1,0 +1,48 @@
+"""How sounds vary from epoch to epoch, so that nothing of a recording is learnt by heart."""
+
+import dataclasses
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Of log spectrograms.
+
+    Attributes:
+        max_shift: Each begins up to so many time steps late, after zeros, and loses its end.
+        max_gain_db: Each is up to so many decibels louder or softer.
+    """
+
+    max_shift: int = 0
+    max_gain_db: float = 0.0
+
+    def vary(self, x, seed):
+        """Varies each example of a batch as follows from a stateless seed."""
+        batch = tf.shape(x)[:1]
+        shift_seed, gain_seed = (
+            tf.random.experimental.stateless_fold_in(seed, number) for number in (1, 2)
+        )
+        if self.max_shift:
+            last = self.max_shift + 1
+            x = delayed(x, tf.random.stateless_uniform(batch, shift_seed, 0, last, tf.int32))
+        if self.max_gain_db:
+            limit = self.max_gain_db
+            x = louder(x, tf.random.stateless_uniform(batch, gain_seed, -limit, limit))
+        return x
+
+
+def delayed(x, shifts):
+    """Each example `(batch, time, ...)` that many time steps later: zeros come in, its end goes."""
+    x = tf.convert_to_tensor(x)
+    times = tf.shape(x)[1]
+    source = tf.range(times)[None, :] - shifts[:, None]
+    moved = tf.gather(x, tf.maximum(source, 0), axis=1, batch_dims=1)
+    began = tf.reshape(source >= 0, tf.concat([tf.shape(source), [1] * (x.shape.rank - 2)], 0))
+    return tf.where(began, moved, tf.zeros_like(moved))
+
+
+def louder(x, gains_db):
+    """Each log spectrogram as `LogSpectrogram` gives it for the waveform at another level."""
+    factors = tf.pow(10.0, gains_db / 20)[:, None, None, None]
+    return tf.math.log1p(factors * tf.math.expm1(x))

@@ -1,0 +1,170 @@
+"""What a pre-training run learns from, as the model takes it, batch by batch."""
+
+import dataclasses
+import hashlib
+import json
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from training import models, objectives
+from training.data import stream
+from training.data.augmentation import Augmentation
+from training.data.examples import as_inputs
+from training.data.orders import Orders
+from training.data.prepared import digest, prepared
+from training.data.views import Views
+
+EVALUATION_BATCH_SIZE = 256
+NUM_PICTURED = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """What is learnt from, what is measured on, and what is looked at.
+
+    Attributes:
+        kind: "audio", "image" or "video".
+        examples: Array or memory map `(examples, ...)`: float32 log spectrograms, int16 waveforms
+            where these are the smaller ones, or uint8 pictures.
+        sha256: Of the waveforms or pictures that they were made from.
+        left_out: Why, by name, of what could not be used.
+        validation: `tf.data.Dataset` of batches, always the same.
+        pictured: A few of its examples: `(x, order)`, or views.
+    """
+
+    kind: str
+    examples: np.ndarray
+    sha256: str
+    left_out: dict
+    validation: tf.data.Dataset
+    pictured: tuple
+
+
+def load(config, data_set):
+    """Loads the data set of a config.
+
+    Args:
+        config: `PretrainConfig`.
+        data_set: As `sets.of` gives it.
+
+    Returns:
+        `Material`.
+    """
+    train, held_out = (
+        data_set.load(config, split) for split in (data_set.unlabelled, data_set.held_out)
+    )
+    left_out = {**train.left_out, **held_out.left_out}
+    said = f", something of {len(left_out)} left out" if left_out else ""
+    print(f"{len(train)} examples to learn from, {len(held_out)} held out{said}", flush=True)
+    measured = _stored(config, held_out)
+    chosen = np.linspace(0, len(measured), NUM_PICTURED, endpoint=False, dtype=int)
+    return Material(
+        train.kind,
+        _stored(config, train),
+        digest(train.inputs),
+        left_out,
+        _validation(config, train.kind, measured),
+        next(iter(_validation(config, train.kind, measured[chosen]).as_numpy_iterator())),
+    )
+
+
+def batches_of(config, kind, examples, begin, end):
+    """The training batches of the steps from `begin` up to `end`.
+
+    Args:
+        config: `PretrainConfig`.
+        kind, examples: As of `Material`.
+        begin, end: Range of steps.
+
+    Returns:
+        A `tf.data.Dataset` of `(x, order)`, float32 `(batch_size, ...)` and int32
+        `(batch_size, num_patches)`, or of views `(batch_size, 2, ...)`.
+    """
+    as_input = _as_input(config)
+    if objectives.is_contrastive(config):
+        draw = Views(kind, config.max_gain_db).draw
+
+        def task(stored, seed):
+            return draw(as_input(stored), seed)
+
+    else:
+        vary, orders = augmentation(config, kind).vary, orders_of(config)
+
+        def task(stored, seed):
+            return vary(as_input(stored), seed), orders.draw(config.batch_size, seed)
+
+    return stream.example_stream(
+        examples, task, config.batch_size, config.seed, begin, end, config.data_service
+    )
+
+
+def _validation(config, kind, examples):
+    """Batches `(x, order)`, or of views, that are the same in every evaluation and every run."""
+    as_input = _as_input(config)
+    if objectives.is_contrastive(config):
+        draw = Views(kind, config.max_gain_db).draw
+
+        def task(stored, index):
+            return draw(as_input(stored), stream.step_seed(config.seed, -1 - index[0]))
+
+        return stream.evaluation_stream(examples, task, config.batch_size)  # As hard as training.
+    orders = tf.constant(fixed_orders(config, len(examples)))
+    return stream.evaluation_stream(
+        examples,
+        lambda stored, index: (as_input(stored), tf.gather(orders, index)),
+        EVALUATION_BATCH_SIZE,
+    )
+
+
+def fixed_orders(config, num_examples):
+    """The permutations of an evaluation: int32 `(num_examples, num_patches)`, always the same."""
+    return orders_of(config).draw(num_examples, stream.step_seed(config.seed, -1)).numpy()
+
+
+def orders_of(config):
+    """Which permutations the objective of a config learns from."""
+    return Orders(config.total_patches, objectives.permutations(config))
+
+
+def augmentation(config, kind):
+    """How the examples of a config vary: sounds only, pictures are taken as they are."""
+    if kind != "audio":
+        return Augmentation()
+    return Augmentation(config.max_shift, config.max_gain_db)
+
+
+def _as_input(config):
+    """From what is stored to what the model slices."""
+    frontend = models.make_frontend(config)
+
+    def as_input(stored):
+        x = as_inputs(stored)
+        return frontend(x) if stored.dtype == tf.int16 else x
+
+    return as_input
+
+
+def _stored(config, part):
+    """The smaller one of waveforms and their spectrograms; pictures as they are."""
+    if part.kind != "audio":
+        return part.inputs
+    frontend = models.make_frontend(config)
+    of_spectrogram = math.prod(frontend.compute_output_shape((1, config.window_samples))) * 4
+    if of_spectrogram > config.window_samples * 2:
+        return part.inputs
+    if not isinstance(part.inputs, np.memmap):
+        return stream.batched(part.inputs, lambda stored: frontend(as_inputs(stored)))
+    # What is too large for memory as waveforms lies on disk as spectrograms as well.
+    settings = json.dumps(frontend.get_config(), sort_keys=True, default=str)
+    name = hashlib.sha256(f"{digest(part.inputs)} {settings}".encode()).hexdigest()[:16]
+    return prepared(
+        f"spectrograms-{name}", config.cache_dir or None, _spectrograms(part.inputs, frontend)
+    ).inputs
+
+
+def _spectrograms(waveforms, frontend, batch_size=256):
+    for begin in range(0, len(waveforms), batch_size):
+        for spectrogram in np.asarray(frontend(as_inputs(waveforms[begin : begin + batch_size]))):
+            yield spectrogram, {}, ""
