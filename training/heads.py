@@ -1,4 +1,6 @@
-"""The paper's head on frozen embeddings: a perceptron of three layers."""
+"""What turns embeddings into answers, and how the answers of a task are measured."""
+
+import dataclasses
 
 import keras
 import numpy as np
@@ -6,43 +8,111 @@ import tensorflow as tf
 from sklearn import metrics
 
 
-class Head:
-    """Three fully connected layers, trained anew from the same start for each labelled set.
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What a task asks for.
 
-    The paper states the three layers; their width, optimizer, weight decay and steps are ours.
-
-    Args:
-        dimensions: Size of the embeddings.
-        num_classes: Number of classes, or `None` for a regression with squared error.
-        config: A `TransferConfig`.
+    Attributes:
+        num_classes: Of a classification; `None` for a regression with squared error.
         multi_label: Whether an example may be of several classes, or none: labels are booleans
             `(examples, num_classes)`.
     """
 
-    def __init__(self, dimensions, num_classes, config, multi_label=False):
+    num_classes: int | None
+    multi_label: bool = False
+
+    def loss(self):
+        """Of outputs `(batch, num_classes)`, logits, or `(batch, 1)`."""
+        if self.num_classes is None:
+            return "mean_squared_error"
+        if self.multi_label:
+            return keras.losses.BinaryCrossentropy(from_logits=True)
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def unit(self, labels):
+        """Mean and standard deviation of the labels of a regression, which it is trained in."""
+        if self.num_classes is not None:
+            return 0.0, 1.0
+        return float(labels.mean()), float(labels.std()) + 1e-6
+
+    def targets(self, labels):
+        """What the outputs are trained towards."""
+        if self.num_classes is not None:
+            return labels
+        offset, unit = self.unit(labels)
+        return ((labels - offset) / unit).astype("float32")
+
+    def measure(self, outputs, labels, training_labels):
+        """Accuracy; of several labels the mean over the classes of the average precision; of a
+        regression the mean squared error in the squared unit of the labels.
+        """
+        if self.num_classes is None:
+            offset, unit = self.unit(training_labels)
+            return float(np.mean((outputs[:, 0] * unit + offset - labels) ** 2))
+        if self.multi_label:
+            held = np.asarray(labels).any(axis=0)  # A class that no example is of has none.
+            return float(metrics.average_precision_score(labels[:, held], outputs[:, held]))
+        return float(np.mean(outputs.argmax(axis=1) == labels))
+
+
+def layers(answers, config):
+    """The head: a perceptron of three layers, as in the paper, or one layer, the linear probe.
+
+    The paper states the three layers; their width, optimizer, weight decay and steps are ours.
+    """
+    hidden = [] if config.head == "linear" else [config.head_units] * 2
+    return [
+        *(keras.layers.Dense(units, activation="relu") for units in hidden),
+        keras.layers.Dense(answers.num_classes or 1),
+    ]
+
+
+def make_optimizer(config):
+    """AdamW with a decoupled decay of 1 % of the weights a step: many features, few labels."""
+    learning_rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.head_steps)
+    return keras.optimizers.AdamW(learning_rate, weight_decay=config.head_weight_decay)
+
+
+def spread(embeddings):
+    """Centre and scale of features; one that hardly moves here must not explode elsewhere."""
+    center, scale = embeddings.mean(axis=0), embeddings.std(axis=0)
+    return center, np.maximum(scale, 0.01 * scale.mean() + 1e-12)
+
+
+def batches(inputs, targets, config):
+    """`head_steps` batches of numbers of examples in random order, each once an epoch.
+
+    Args:
+        inputs: Array `(examples, ...)`, in memory.
+        targets: Array `(examples, ...)`.
+        config: `TransferConfig`.
+    """
+    random = np.random.default_rng(config.seed)
+    size, steps = config.head_batch_size, config.head_steps
+    epochs = -(-steps * size // len(targets))
+    index = np.concatenate([random.permutation(len(targets)) for _ in range(epochs)])
+    inputs, targets = tf.constant(inputs), tf.constant(targets)
+    index = tf.data.Dataset.from_tensor_slices(index[: steps * size].reshape(steps, size))
+    return index.map(lambda i: (tf.gather(inputs, i), tf.gather(targets, i))).prefetch(2)
+
+
+class Head:
+    """A head on frozen embeddings, trained anew from the same start for each labelled set.
+
+    Args:
+        dimensions: Size of the embeddings.
+        answers: `Answers`.
+        config: A `TransferConfig`.
+    """
+
+    def __init__(self, dimensions, answers, config):
         keras.utils.set_random_seed(config.seed)
-        self.num_classes = num_classes
-        self.multi_label = multi_label
+        self.answers = answers
         self.config = config
-        self.model = keras.Sequential(
-            [
-                keras.Input((dimensions,)),
-                keras.layers.Dense(config.head_units, activation="relu"),
-                keras.layers.Dense(config.head_units, activation="relu"),
-                keras.layers.Dense(num_classes or 1),
-            ]
-        )
-        learning_rate = keras.optimizers.schedules.CosineDecay(
-            config.head_learning_rate, config.head_steps
-        )
-        if multi_label:
-            cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
-        else:
-            cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        self.model = keras.Sequential([keras.Input((dimensions,)), *layers(answers, config)])
         self.model.compile(
-            # Decoupled decay of 1 % of the weights a step: thousands of features, few labels.
-            optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=config.head_weight_decay),
-            loss=cross_entropy if num_classes else "mean_squared_error",
+            optimizer=make_optimizer(config),
+            loss=answers.loss(),
             jit_compile=False,
             steps_per_execution=min(50, config.head_steps),  # A step is shorter than its dispatch.
         )
@@ -54,32 +124,17 @@ class Head:
         """Trains on `train` and measures on `test`, both `(embeddings, labels)`.
 
         Returns:
-            Accuracy; of several labels the mean over the classes of the average precision; of a
-            regression the mean squared error in the squared unit of the labels.
+            As of `Answers.measure`.
         """
         for variable, value in self._start:
             variable.assign(value)
         embeddings, labels = (np.asarray(part) for part in train)
-        center, scale = embeddings.mean(axis=0), embeddings.std(axis=0)
-        # A feature that hardly moves on the labelled set must not explode on the test set.
-        scale = np.maximum(scale, 0.01 * scale.mean() + 1e-12)
-        offset, unit = (0, 1) if self.num_classes else (labels.mean(), labels.std() + 1e-6)
-        targets = labels if self.num_classes else ((labels - offset) / unit).astype("float32")
-        batches = self._batches((embeddings - center) / scale, targets)
-        self.model.fit(batches, steps_per_epoch=self.config.head_steps, verbose=0, shuffle=False)
+        center, scale = spread(embeddings)
+        self.model.fit(
+            batches((embeddings - center) / scale, self.answers.targets(labels), self.config),
+            steps_per_epoch=self.config.head_steps,
+            verbose=0,
+            shuffle=False,
+        )
         outputs = self.model.predict((test[0] - center) / scale, batch_size=1024, verbose=0)
-        if self.multi_label:
-            held = np.asarray(test[1]).any(axis=0)  # A class that no example is of has none.
-            return float(metrics.average_precision_score(test[1][:, held], outputs[:, held]))
-        if self.num_classes:
-            return float(np.mean(outputs.argmax(axis=1) == test[1]))
-        return float(np.mean((outputs[:, 0] * unit + offset - test[1]) ** 2))
-
-    def _batches(self, embeddings, targets):
-        random = np.random.default_rng(self.config.seed)
-        size, steps = self.config.head_batch_size, self.config.head_steps
-        epochs = -(-steps * size // len(targets))
-        index = np.concatenate([random.permutation(len(targets)) for _ in range(epochs)])
-        embeddings, targets = tf.constant(embeddings), tf.constant(targets)
-        index = tf.data.Dataset.from_tensor_slices(index[: steps * size].reshape(steps, size))
-        return index.map(lambda i: (tf.gather(embeddings, i), tf.gather(targets, i))).prefetch(2)
+        return self.answers.measure(outputs, test[1], labels)

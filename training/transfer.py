@@ -4,14 +4,16 @@ Example:
   python -m training.transfer --encoder=runs/notes/export --data=notes --num_labels=500,1000,5000 \\
     --seeds=5 --workdir=runs/notes/transfer
 
-Embeds all recordings once with the frozen encoder and trains the paper's head, a perceptron of
-three layers, on draws of few labels. A third row, "calibrated", is the untrained encoder with the
-batch-norm statistics of unlabelled recordings. Writes report.json, report.md and a picture to the
-workdir.
+Embeds recordings once with the frozen encoder and trains the paper's head, a perceptron of three
+layers, on draws of few labels. A third row, "calibrated", is the untrained encoder with the
+batch-norm statistics of unlabelled recordings. --protocol=finetune trains the encoder with the
+head, beside the same network from fresh weights, "supervised"; --head=linear is the linear probe.
+Labels are counted by recording, whose windows share them. Writes report.json, report.md and a
+picture to the workdir.
 """
 
 from training import flags
-from training.config import TransferConfig
+from training.config import HEADS, PROTOCOLS, TransferConfig
 from training.data import DATA_SETS
 
 
@@ -28,6 +30,6 @@ def main():
 
 
 if __name__ == "__main__":
-    flags.define(TransferConfig, data=list(DATA_SETS))
+    flags.define(TransferConfig, data=list(DATA_SETS), protocol=list(PROTOCOLS), head=list(HEADS))
     flags.folder("workdir", "folder for the report and the picture")
     flags.run(main)

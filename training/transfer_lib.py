@@ -1,27 +1,18 @@
-"""Transfer: what a frozen encoder is worth where labels are few, beside the same one untrained."""
+"""Transfer: what an encoder is worth where labels are few, beside the same one untrained."""
 
 import pathlib
 import time
 
-import keras
 import numpy as np
 import tqdm
 
-import keras_s2l
-from training import pictures, records
-from training.data import decoding, sets, stream
-from training.data.examples import as_inputs
+from training import heads, pictures, records, transfer_rows
+from training.data import decoding, sets
 from training.errors import UserError
-from training.heads import Head
-
-# "calibrated" is the untrained one with batch-norm statistics of unlabelled examples.
-ENCODERS = ("pretrained", "untrained", "calibrated")
-CALIBRATION_BATCHES = 60
-CALIBRATION_BATCH_SIZE = 64
 
 
 def run(config, workdir):
-    """Trains a head for each task, number of labels, draw of labels and encoder.
+    """Trains a head for each task, encoder, number of labels and draw of labels.
 
     Args:
         config: `TransferConfig`; `encoder` is the exported folder, and all that is opened of it.
@@ -49,23 +40,22 @@ def run(config, workdir):
     train = splits["train"]
     _refuse_other_inputs(config, metadata["input"], train)
     _refuse_one_class(config, data_set.tasks, splits)
-    if max(config.num_labels) > len(train):
+    num_recordings = len(train.starts())
+    if max(config.num_labels) > num_recordings:
         raise UserError(
-            f"--num_labels={max(config.num_labels)} is more than the {len(train)} labelled "
-            f"training examples of --data={config.data}."
+            f"--num_labels={max(config.num_labels)} is more than the {num_recordings} labelled "
+            f"training recordings of --data={config.data}."
         )
     records.write_config(workdir, config)
-    embeddings = {
-        name: {split: _embed(encoder, part) for split, part in splits.items()}
-        for name, encoder in _encoders(config, metadata, train).items()
-    }
+    drawn = [labelled_set(num_recordings, config, draw) for draw in range(config.seeds)]
+    rows = transfer_rows.make(config, metadata, splits, drawn)
     report = {
         "config": records.as_json(config),
         "encoder": {name: metadata[name] for name in ("name", "embedding", "dimensions")},
         "environment": records.environment(),
-        "examples": {split: len(part) for split, part in splits.items()},
+        "recordings": {split: len(part.starts()) for split, part in splits.items()},
         "left_out": {name: why for part in splits.values() for name, why in part.left_out.items()},
-        "tasks": _tasks(config, data_set.tasks, splits, embeddings),
+        "tasks": _tasks(config, data_set.tasks, splits, drawn, rows),
         "seconds": round(time.monotonic() - began, 1),
         "peak_memory_bytes": records.peak_memory_bytes(),
     }
@@ -137,77 +127,32 @@ def _refuse_other_inputs(config, expected, examples):
         )
 
 
-def _encoders(config, metadata, unlabelled):
-    """The exported encoder, and its architecture with fresh weights, as they are and calibrated."""
-    architecture = metadata["architecture"]
-    shape = _input_shape(metadata)
-    calibrated = _fresh(with_batch_norm_momentum(architecture, 0.9), shape, config.seed)
-    chosen = np.random.default_rng(config.seed).permutation(len(unlabelled))
-    for number in range(CALIBRATION_BATCHES):
-        batch = chosen[number * CALIBRATION_BATCH_SIZE :][:CALIBRATION_BATCH_SIZE]
-        if len(batch):
-            calibrated(unlabelled.batch(batch), training=True)
-    return {
-        "pretrained": keras_s2l.HubEncoder(config.encoder, trainable=False),
-        "untrained": _fresh(architecture, shape, config.seed),
-        "calibrated": calibrated,
-    }
-
-
-def _input_shape(metadata):
-    """Of a batch: waveforms may have any length, pictures have one size."""
-    return (
-        (None, None)
-        if metadata["input"]["kind"] == "audio"
-        else (None, *metadata["input"]["shape"])
-    )
-
-
-def _fresh(architecture, shape, seed):
-    keras.utils.set_random_seed(seed)
-    encoder = keras.saving.deserialize_keras_object(architecture)
-    encoder.build(shape)
-    return encoder
-
-
-def with_batch_norm_momentum(architecture, momentum):
-    """A serialised layer whose batch normalisations follow their batches at another pace."""
-    if isinstance(architecture, list):
-        return [with_batch_norm_momentum(item, momentum) for item in architecture]
-    if not isinstance(architecture, dict):
-        return architecture
-    changed = {key: with_batch_norm_momentum(v, momentum) for key, v in architecture.items()}
-    if changed.get("class_name") == "BatchNormalization":
-        changed["config"] = {**changed["config"], "momentum": momentum}
-    return changed
-
-
-def _embed(encoder, part):
-    return stream.batched(part.inputs, lambda stored: encoder(as_inputs(stored), training=False))
-
-
-def _tasks(config, data_tasks, splits, embeddings):
-    """The cells of every task, with a progress bar over all heads."""
-    total = len(data_tasks) * len(ENCODERS) * len(config.num_labels) * config.seeds
+def _tasks(config, data_tasks, splits, drawn, rows):
+    """The cells of every task, with a progress bar over all of them."""
+    total = len(data_tasks) * len(rows) * len(config.num_labels) * config.seeds
     tasks = {}
     with tqdm.tqdm(total=total, desc="Training heads", unit="head", mininterval=1.0) as progress:
         for name_of_task, task in data_tasks.items():
-            labels = [splits[split].labels[name_of_task] for split in ("train", task.test_split)]
+            labels = [_labels(splits[split], name_of_task) for split in ("train", task.test_split)]
             labels, num_classes = _numbered(labels, task)
-            rows = tasks[name_of_task] = {"metric": task.metric}
-            for name in ENCODERS:
-                train, test = embeddings[name]["train"], embeddings[name][task.test_split]
-                head = Head(train.shape[1], num_classes, config, task.multi_label)
-                cells = rows[name] = {}
+            answers = heads.Answers(num_classes, task.multi_label)
+            tasks[name_of_task] = {"metric": task.metric}
+            for name, row in rows.items():
+                learner = row.learner(answers)
+                test = row.measured(task.test_split, labels[1])
+                cells = tasks[name_of_task][name] = {}
                 for count in config.num_labels:
                     scores = []
-                    for draw in range(config.seeds):
-                        drawn = labelled_set(len(train), count, config.seed, draw)
-                        labelled = (train[drawn], labels[0][drawn])
-                        scores.append(head.score(labelled, (test, labels[1])))
+                    for chosen in drawn:
+                        scores.append(learner.score(row.labelled(chosen[:count], labels[0]), test))
                         progress.update()
                     cells[str(count)] = spread(scores)
     return tasks
+
+
+def _labels(part, task):
+    """Of recordings, not of their windows."""
+    return part.labels[task][part.starts()]
 
 
 def _numbered(labels, task):
@@ -225,9 +170,10 @@ def _numbered(labels, task):
     return [numbers(part) for part in labels], len(classes)
 
 
-def labelled_set(num_recordings, count, seed, draw):
-    """Indices of the recordings whose labels are used; smaller sets lie inside larger ones."""
-    return np.random.default_rng([seed, draw]).permutation(num_recordings)[:count]
+def labelled_set(num_recordings, config, draw):
+    """Numbers of the recordings whose labels are used; smaller sets are the first of these."""
+    order = np.random.default_rng([config.seed, draw]).permutation(num_recordings)
+    return order[: max(config.num_labels)]
 
 
 def spread(scores):
@@ -238,17 +184,22 @@ def spread(scores):
 
 def table(tasks):
     """The tasks of a report as a Markdown table: min ← **median** → max over label draws."""
-    counts = list(next(iter(tasks.values()))["pretrained"])
+    counts = list(_cells(next(iter(tasks.values())))[0][1])
     lines = [
         "| task | encoder | " + " | ".join(f"{count} labels" for count in counts) + " |",
         "|---" * (2 + len(counts)) + "|",
     ]
     for task, rows in tasks.items():
         digits = 3 if rows["metric"] in ("accuracy", "mean average precision") else 1
-        for name in ENCODERS:
+        for name, of_counts in _cells(rows):
             cells = []
-            for cell in rows[name].values():
+            for cell in of_counts.values():
                 low, middle, high = (f"{cell[k]:.{digits}f}" for k in ("min", "median", "max"))
                 cells.append(f"{low} ← **{middle}** → {high}")
             lines.append(f"| {task}, {rows['metric']} | {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _cells(rows):
+    """Names of what is compared in a task, with their cells by number of labels."""
+    return [(name, cells) for name, cells in rows.items() if name != "metric"]

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import keras_s2l
-from training import records, transfer_lib
+from training import records, transfer_lib, transfer_rows
 from training.config import TransferConfig
 from training.data import sets
 from training.data.examples import Examples
+from training.end_to_end import EndToEnd
 from training.errors import UserError
-from training.heads import Head
+from training.heads import Answers, Head
 
 # The decay is meant for thousands of features, and would hold these few down.
 CONFIG = TransferConfig(head_steps=150, head_units=32, head_weight_decay=0.1)
@@ -27,7 +28,7 @@ def clusters(count, seed):
 
 
 def test_a_head_tells_clusters_apart():
-    assert Head(2, 3, CONFIG).score(clusters(200, 0), clusters(300, 1)) > 0.95
+    assert Head(2, Answers(3), CONFIG).score(clusters(200, 0), clusters(300, 1)) > 0.95
 
 
 def test_a_regression_head_is_measured_in_the_unit_of_the_labels():
@@ -35,7 +36,7 @@ def test_a_regression_head_is_measured_in_the_unit_of_the_labels():
     x = random.normal(size=(600, 2)).astype("float32")
     y = 60 + 10 * x[:, 0]
     config = dataclasses.replace(CONFIG, head_steps=500)
-    error = Head(2, None, config).score((x[:300], y[:300]), (x[300:], y[300:]))
+    error = Head(2, Answers(None), config).score((x[:300], y[:300]), (x[300:], y[300:]))
     assert error < 0.05 * y.var()
 
 
@@ -44,7 +45,7 @@ def test_a_head_tells_which_classes_are_there_and_is_measured_by_average_precisi
     present = x > 0.5
     present[:, 3] = False  # Of no example: it has no precision.
     config = dataclasses.replace(CONFIG, head_steps=300)
-    head = Head(4, 4, config, multi_label=True)
+    head = Head(4, Answers(4, multi_label=True), config)
     learned = head.score((x[:300], present[:300]), (x[300:], present[300:]))
     noise = head.score((x[:300], present[:300][::-1]), (x[300:], present[300:]))
     assert learned > 0.95
@@ -70,7 +71,7 @@ def test_a_split_of_one_class_is_refused():
 
 def test_each_labelled_set_starts_from_the_same_head():
     keras.utils.set_random_seed(3)
-    head = Head(2, 3, CONFIG)
+    head = Head(2, Answers(3), CONFIG)
     train, test = clusters(60, 0), clusters(300, 1)
     first = head.score(train, test)
     head.score(clusters(60, 2), test)
@@ -80,7 +81,7 @@ def test_each_labelled_set_starts_from_the_same_head():
 def test_a_feature_that_stands_still_on_the_labels_does_not_explode():
     train, test = clusters(100, 0), clusters(300, 1)
     still = lambda x, value: np.concatenate([x, np.full((len(x), 1), value, "float32")], axis=1)  # noqa: E731
-    score = Head(3, 3, CONFIG).score(
+    score = Head(3, Answers(3), CONFIG).score(
         (still(train[0], 0.0), train[1]), (still(test[0], 0.01), test[1])
     )
     assert score > 0.9
@@ -91,29 +92,110 @@ def test_batch_norms_are_found_wherever_they_are_and_nothing_else_changes():
     model = keras.Sequential([keras.Input((2, 16, 6, 1)), inner])
     # As it comes from metadata.json.
     before = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
-    after = transfer_lib.with_batch_norm_momentum(before, 0.25)
-    assert transfer_lib.with_batch_norm_momentum(after, 0.99) == before
+    after = transfer_rows.with_batch_norm_momentum(before, 0.25)
+    assert transfer_rows.with_batch_norm_momentum(after, 0.99) == before
     layers = keras.saving.deserialize_keras_object(after).layers[0].backbone.layers
     momenta = [x.momentum for x in layers if isinstance(x, keras.layers.BatchNormalization)]
     assert momenta == [0.25, 0.25]
 
 
-def test_smaller_sets_of_labels_lie_inside_larger_ones_of_the_same_draw():
-    small, large = (transfer_lib.labelled_set(100, count, 0, 2) for count in (10, 40))
-    assert set(small) <= set(large) and len(set(large)) == 40
-    assert set(small) != set(transfer_lib.labelled_set(100, 10, 0, 3))
+def test_each_draw_of_labels_is_another_one():
+    config = dataclasses.replace(CONFIG, num_labels=(10, 40))
+    first, again, other = (transfer_lib.labelled_set(100, config, draw) for draw in (2, 2, 3))
+    assert len(set(first)) == 40 and max(first) < 100
+    np.testing.assert_array_equal(first, again)
+    assert set(first[:10]) != set(other[:10])
+
+
+ROWS = ("pretrained", "untrained", "calibrated")
 
 
 def test_the_table_shows_min_median_and_max():
     cell = transfer_lib.spread([0.3, 0.1, 0.2, 0.9, 0.25])
     assert cell == {"min": 0.1, "median": 0.25, "max": 0.9}
     pitch = {"min": 10.04, "median": 12.0, "max": 30.0}
-    rows = {"metric": "accuracy"} | {name: {"20": cell} for name in transfer_lib.ENCODERS}
+    rows = {"metric": "accuracy"} | {name: {"20": cell} for name in ROWS}
     table = transfer_lib.table(
         {"family": rows, "pitch": {**rows, "metric": "error", "pretrained": {"20": pitch}}}
     )
     assert "| family, accuracy | untrained | 0.100 ← **0.250** → 0.900 |" in table
     assert "| pitch, error | pretrained | 10.0 ← **12.0** → 30.0 |" in table
+
+
+def loudness(inputs, training):
+    """An encoder, of which it is known what it gives: mean absolute sample, and a constant."""
+    level = np.abs(np.asarray(inputs)).mean(axis=1, keepdims=True)
+    return np.concatenate([level, np.ones_like(level)], axis=1)
+
+
+def windows(levels_of_recordings):
+    """Recordings of one to three windows, each of a level of its own."""
+    levels = np.concatenate(levels_of_recordings)
+    sounds = np.tile(np.int16([1, -1] * 8), (len(levels), 1)) * levels[:, None].astype("int16")
+    groups = np.repeat(np.arange(len(levels_of_recordings)) * 2, [*map(len, levels_of_recordings)])
+    return Examples("audio", sounds, {"label": groups // 2 % 2}, sample_rate=16, groups=groups)
+
+
+def test_labels_are_those_of_recordings_and_embeddings_the_means_of_their_windows():
+    train = windows([[3276], [6553, 13106], [100, 200, 300], [32767]])
+    splits = {"train": train, "test": windows([[10, 20], [30]])}
+    np.testing.assert_array_equal(train.starts(), [0, 1, 3, 6])
+    np.testing.assert_array_equal(transfer_lib._labels(train, "label"), [0, 1, 0, 1])
+    row = transfer_rows.FrozenRow(loudness, CONFIG, splits, [np.array([3, 1]), np.array([1, 2])])
+    embeddings, labels = row.labelled(np.array([2, 3, 1]), np.array([0, 1, 0, 1]))
+    levels = np.float32([200, 32767, (6553 + 13106) / 2]) / 32768
+    np.testing.assert_allclose(embeddings[:, 0], levels, rtol=1e-6)
+    np.testing.assert_array_equal(labels, [0, 1, 1])
+    test, _ = row.measured("test", None)
+    np.testing.assert_allclose(test[:, 0], np.float32([15, 30]) / 32768, rtol=1e-6)
+    assert len(row.embeddings["train"]) == 3  # The first recording is in no draw.
+
+
+class OneFeature(keras.layers.Layer):
+    """Encodes by one trainable weight, which starts where it tells nothing."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 2), initializer="zeros")
+        super().build(shape)
+
+    def call(self, inputs):
+        return inputs @ self.kernel + 1e-3 * inputs[:, :2]
+
+
+def test_end_to_end_the_encoder_learns_and_starts_anew_for_each_labelled_set():
+    random = np.random.default_rng(0)
+    sides = random.integers(0, 2, 80)
+    # The third and fourth sample tell the class, which the encoder does not see at first.
+    inputs = random.normal(size=(80, 4)).astype("float32")
+    inputs[:, 2:] += 3 * (2 * sides[:, None] - 1)
+    encoder = OneFeature()
+    encoder.build((None, 4))
+    config = dataclasses.replace(CONFIG, learning_rate=1e-2, head_steps=100)
+    learner = EndToEnd(encoder, Answers(2), config)
+    starts = np.arange(40)
+    train = (inputs[:40], starts, sides[:40])
+    first = learner.score(train, (inputs[40:], starts, sides[40:]))
+    frozen = Head(2, Answers(2), config).score(
+        (inputs[:40, :2], sides[:40]), (inputs[40:, :2], sides[40:])
+    )
+    assert first > 0.95 > 0.75 > frozen
+    learner.score((inputs[:40], starts, 1 - sides[:40]), (inputs[40:], starts, sides[40:]))
+    assert learner.score(train, (inputs[40:], starts, sides[40:])) == first
+
+
+def test_end_to_end_the_windows_of_a_recording_answer_together():
+    random = np.random.default_rng(0)
+    sides = random.integers(0, 2, 60)
+    # Each recording has three windows, one of which tells nothing but noise.
+    windows_ = random.normal(size=(60, 3, 4)).astype("float32") * [[[0.1], [0.1], [1.0]]]
+    windows_[:, :2] += (2 * sides - 1)[:, None, None]
+    windows_ = windows_.reshape(180, 4).astype("float32")
+    encoder = OneFeature()
+    encoder.build((None, 4))
+    learner = EndToEnd(encoder, Answers(2), dataclasses.replace(CONFIG, head_steps=60))
+    starts = np.arange(0, 90, 3)
+    test = (windows_[90:], starts, sides[30:])
+    assert learner.score((windows_[:90], starts, sides[:30]), test) > 0.95
 
 
 @pytest.mark.parametrize(
@@ -123,6 +205,7 @@ def test_the_table_shows_min_median_and_max():
         ({"num_labels": (5, 0)}, "--num_labels must be at least 1"),
         ({"seeds": 0}, "--seeds must be at least 1"),
         ({"seed": -1}, "--seed must be from 0"),
+        ({"learning_rate": 0.0}, "--learning_rate must be above 0"),
     ],
 )
 def test_settings_that_cannot_be_run_are_refused(changes, message, tmp_path):

@@ -1,0 +1,144 @@
+"""What a transfer compares: the exported encoder and the same one untrained, frozen or not."""
+
+import copy
+
+import keras
+import numpy as np
+
+import keras_s2l
+from training import end_to_end, heads
+from training.data import recordings, stream
+
+CALIBRATION_BATCHES = 60
+CALIBRATION_BATCH_SIZE = 64
+
+
+def make(config, metadata, splits, drawn):
+    """The rows of a protocol, by name.
+
+    Args:
+        config: `TransferConfig`.
+        metadata: Of the export.
+        splits: `Examples` by split.
+        drawn: Of each draw the numbers of the training recordings whose labels are used.
+    """
+    architecture, shape = metadata["architecture"], _input_shape(metadata)
+    if config.protocol == "frozen":
+        encoders = {
+            "pretrained": keras_s2l.HubEncoder(config.encoder, trainable=False),
+            "untrained": _fresh(architecture, shape, config.seed),
+            "calibrated": _calibrated(architecture, shape, config.seed, splits["train"]),
+        }
+        return {
+            name: FrozenRow(encoder, config, splits, drawn) for name, encoder in encoders.items()
+        }
+    rows = {"supervised": TrainedRow(_fresh(architecture, shape, config.seed), config, splits)}
+    if config.protocol == "finetune":
+        pretrained = keras_s2l.HubEncoder(config.encoder, trainable=True)
+        rows = {"pretrained": TrainedRow(pretrained, config, splits), **rows}
+    return rows
+
+
+class FrozenRow:
+    """Heads on the embeddings of an encoder, which are made once.
+
+    Args:
+        encoder: From a batch of inputs to embeddings.
+        config: `TransferConfig`.
+        splits: `Examples` by split.
+        drawn: Of each draw the numbers of the training recordings whose labels are used.
+    """
+
+    def __init__(self, encoder, config, splits, drawn):
+        self.config = config
+        self.used = np.unique(drawn)
+        self.embeddings = {
+            split: _embed(encoder, part, self.used if split == "train" else None)
+            for split, part in splits.items()
+        }
+
+    def learner(self, answers):
+        return heads.Head(self.embeddings["train"].shape[1], answers, self.config)
+
+    def labelled(self, chosen, labels):
+        """Embeddings and labels of some training recordings."""
+        return self.embeddings["train"][np.searchsorted(self.used, chosen)], labels[chosen]
+
+    def measured(self, split, labels):
+        return self.embeddings[split], labels
+
+
+class TrainedRow:
+    """An encoder that is trained together with each head.
+
+    Args:
+        encoder: A built Keras layer, trainable.
+        config: `TransferConfig`.
+        splits: `Examples` by split.
+    """
+
+    def __init__(self, encoder, config, splits):
+        self.encoder = encoder
+        self.config = config
+        self.splits = splits
+
+    def learner(self, answers):
+        return end_to_end.EndToEnd(self.encoder, answers, self.config)
+
+    def labelled(self, chosen, labels):
+        """Windows of some training recordings, where each begins, and labels."""
+        train = self.splits["train"]
+        index, starts = recordings.windows_of(train.starts(), len(train), chosen)
+        return train.inputs[index], starts, labels[chosen]
+
+    def measured(self, split, labels):
+        return self.splits[split].inputs, self.splits[split].starts(), labels
+
+
+def _calibrated(architecture, shape, seed, unlabelled):
+    """The untrained encoder with batch-norm statistics of unlabelled examples."""
+    encoder = _fresh(with_batch_norm_momentum(architecture, 0.9), shape, seed)
+    chosen = np.random.default_rng(seed).permutation(len(unlabelled))
+    for number in range(CALIBRATION_BATCHES):
+        batch = chosen[number * CALIBRATION_BATCH_SIZE :][:CALIBRATION_BATCH_SIZE]
+        if len(batch):
+            encoder(unlabelled.batch(batch), training=True)
+    return encoder
+
+
+def _input_shape(metadata):
+    """Of a batch: waveforms may have any length, pictures have one size."""
+    return (
+        (None, None)
+        if metadata["input"]["kind"] == "audio"
+        else (None, *metadata["input"]["shape"])
+    )
+
+
+def _fresh(architecture, shape, seed):
+    keras.utils.set_random_seed(seed)
+    # Keras empties what it reads.
+    encoder = keras.saving.deserialize_keras_object(copy.deepcopy(architecture))
+    encoder.build(shape)
+    return encoder
+
+
+def with_batch_norm_momentum(architecture, momentum):
+    """A serialised layer whose batch normalisations follow their batches at another pace."""
+    if isinstance(architecture, list):
+        return [with_batch_norm_momentum(item, momentum) for item in architecture]
+    if not isinstance(architecture, dict):
+        return architecture
+    changed = {key: with_batch_norm_momentum(v, momentum) for key, v in architecture.items()}
+    if changed.get("class_name") == "BatchNormalization":
+        changed["config"] = {**changed["config"], "momentum": momentum}
+    return changed
+
+
+def _embed(encoder, part, chosen=None):
+    """Embeddings `(recordings, dimensions)` of some recordings, or of all."""
+    starts = part.starts()
+    chosen = np.arange(len(starts)) if chosen is None else chosen
+    index, starts = recordings.windows_of(starts, len(part), chosen)
+    windows = stream.batched(index, lambda i: encoder(part.batch(i), training=False))
+    return recordings.pooled(windows, starts)
