@@ -4,12 +4,45 @@ import dataclasses
 import math
 import re
 
+from training.data import PUBLISHED, PUBLISHED_PICTURES, PUBLISHED_SOUNDS
 from training.errors import UserError
 
 
-def _flag(default, help_text):
-    """A field that the command line can set."""
-    return dataclasses.field(default=default, metadata={"help": help_text})
+def _flag(default, help_text, is_path=False, **only):
+    """A field that the command line can set.
+
+    Args:
+        default: Its value.
+        help_text: What it is.
+        is_path: Whether it names a file or a folder.
+        **only: Values of other fields with which it does something.
+    """
+    return dataclasses.field(
+        default=default, metadata={"help": help_text, "is_path": is_path, "only": only}
+    )
+
+
+def changed(config, changes):
+    """A config with what the user set.
+
+    Raises:
+        UserError: If something that was set would do nothing.
+    """
+    if "grid" in changes and {"axis", "num_patches"} & set(changes):
+        raise UserError(
+            "--grid takes the place of --axis and --num_patches: give one or the other."
+        )
+    if {"axis", "num_patches"} & set(changes):
+        changes = {"grid": (), **changes}  # Of a recipe that has one.
+    config = dataclasses.replace(config, **changes)
+    for field in dataclasses.fields(config):
+        for name, values in field.metadata.get("only", {}).items():
+            if field.name in changes and getattr(config, name) not in values:
+                raise UserError(
+                    f"--{field.name} is for --{name}={' or '.join(values)}. Received: "
+                    f"--{name}={getattr(config, name)}."
+                )
+    return config
 
 
 def _refuse(config, names, at_least):
@@ -25,17 +58,28 @@ def _check_seed(config):
         raise UserError(f"--seed must be from 0 to 2**31 - 1. Received: {config.seed}.")
 
 
+FOLDERS = ("folder", "nsynth")
+DECODED = ("folder", *PUBLISHED)
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Which examples to use."""
 
     data: str = _flag("notes", "data set")
     folder: str = _flag(
-        "", "of your own sounds, pictures or clips, for --data=folder, or an extracted NSynth"
+        "", "of your own sounds, pictures or clips, or an extracted NSynth", True, data=FOLDERS
     )
-    cache_dir: str = _flag("", "where decoded data sets lie, instead of ~/.cache/keras_s2l")
-    soundfont: str = _flag("", "a .sf2 bank to render notes from, instead of the one installed")
-    data_dir: str = _flag("", "where prepared data sets lie, instead of your TFDS folder")
+    cache_dir: str = _flag(
+        "", "where decoded data lie, instead of ~/.cache/keras_s2l", True, data=DECODED
+    )
+    soundfont: str = _flag(
+        "", "a .sf2 bank to render notes from, instead of the one installed", True, data=("notes",)
+    )
+    data_dir: str = _flag(
+        *("", "where prepared data sets lie, instead of your TFDS folder", True),
+        data=("notes", *PUBLISHED),
+    )
 
 
 AXES = ("frequency", "time", "height", "width", "frames")
@@ -51,9 +95,21 @@ OBJECTIVES = (
 class PretrainConfig(DataConfig):
     """A pre-training run."""
 
-    image_size: int = _flag(64, "pixels that pictures and clips are brought to when decoded")
-    num_frames: int = _flag(16, "frames that are taken of a clip when decoded, evenly spaced")
-    channels: int = _flag(3, "of pictures and clips when decoded: 1, gray, or 3")
+    image_size: int = _flag(
+        64, "pixels that pictures and clips are brought to", data=("folder", *PUBLISHED_PICTURES)
+    )
+    num_frames: int = _flag(
+        16, "frames that are taken of a clip, evenly spaced", data=("folder", "ucf101")
+    )
+    channels: int = _flag(
+        3, "of pictures and clips: 1, gray, or 3", data=("folder", *PUBLISHED_PICTURES)
+    )
+    sample_rate: int = _flag(
+        16000, "samples a second that sounds are brought to", data=("folder", *PUBLISHED_SOUNDS)
+    )
+    window_samples: int = _flag(
+        16000, "samples of the windows that sounds are cut into", data=("folder", *PUBLISHED_SOUNDS)
+    )
 
     recipe: str = _flag("notes", "named settings; the other flags change them")
     steps: int = _flag(5000, "training steps in all; more of them continue a finished run")
@@ -71,17 +127,21 @@ class PretrainConfig(DataConfig):
     normalize: bool = _flag(False, "bring each patch to mean 0 and standard deviation 1")
     backbone: str = _flag("note", "network that sees one patch")
     objective: str = _flag("perturbed", "what is learnt from; perturbed is the closed form")
-    sigma: float = _flag(1.0, "noise of the perturbed rank in the Fenchel-Young loss")
-    num_samples: int = _flag(1, "draws of the objective perturbed_samples")
-    strength: float = _flag(1.0, "strength of the objectives soft_rank and soft_rank_kl")
-    num_permutations: int = _flag(100, "size of the fixed set of the objective cross_entropy")
-    temperature: float = _flag(0.1, "of the objective contrastive")
+    sigma: float = _flag(
+        1.0,
+        "noise of the perturbed rank in the Fenchel-Young loss",
+        objective=("perturbed", "perturbed_samples"),
+    )
+    num_samples: int = _flag(1, "draws of the noise at each step", objective=("perturbed_samples",))
+    strength: float = _flag(1.0, "how soft the ranks are", objective=("soft_rank", "soft_rank_kl"))
+    num_permutations: int = _flag(
+        100, "size of the fixed set that is told apart", objective=("cross_entropy",)
+    )
+    temperature: float = _flag(0.1, "of the similarities of views", objective=("contrastive",))
     evaluate_every: int = _flag(500, "steps between evaluations, pictures and checkpoints")
     data_service: str = _flag("", "address of a tf.data service, such as grpc://host:5050")
     hidden_units: int = 256
     embedding: str = "levels"
-    sample_rate: int = 16000
-    window_samples: int = 16000
     window_ms: float = 64.0
     stride_ms: float = 32.0
     fft_length: int = 2048
@@ -95,7 +155,7 @@ class PretrainConfig(DataConfig):
         at_least_1 = ("steps", "batch_size", "evaluate_every", "num_patches")
         _refuse(self, (*at_least_1, "num_samples", "num_permutations"), 1)
         _refuse(self, ("gap", "jitter"), 0)
-        _refuse(self, ("image_size", "num_frames"), 1)
+        _refuse(self, ("image_size", "num_frames", "sample_rate", "window_samples"), 1)
         if self.channels not in (1, 3):
             raise UserError(f"--channels must be 1 or 3. Received: {self.channels}.")
         if self.grid and min(self.grid) < 1:
@@ -130,7 +190,7 @@ PROTOCOLS = ("frozen", "finetune", "supervised")
 class TransferConfig(DataConfig):
     """A transfer run. What its encoder takes says how files are decoded."""
 
-    encoder: str = _flag("", "folder that export.export_encoder made")
+    encoder: str = _flag("", "folder that export.export_encoder made", True)
     num_labels: tuple[int, ...] = _flag((500, 1000, 5000), "sizes of the labelled sets")
     seeds: int = _flag(5, "draws of each labelled set")
     seed: int = _flag(0, "all draws, heads and the untrained encoder follow from it")
@@ -140,7 +200,7 @@ class TransferConfig(DataConfig):
         "beside the same from fresh weights; supervised: from fresh weights alone",
     )
     head: str = _flag("mlp", "a perceptron of three layers, as in the paper, or a linear probe")
-    head_units: int = _flag(128, "width of the two hidden layers of the head")
+    head_units: int = _flag(128, "width of the two hidden layers of the head", head=("mlp",))
     head_steps: int = _flag(300, "training steps of each head, or of encoder and head together")
     learning_rate: float = _flag(1e-3, "of Adam, falling to 0 along half a cosine")
     head_weight_decay: float = 10.0  # Times the learning rate, a step.
@@ -160,7 +220,9 @@ class TransferConfig(DataConfig):
 class DemoConfig:
     """The main job. What is `None` is left to the programs that it runs."""
 
-    data_dir: str | None = _flag(None, "where prepared data sets lie, instead of your TFDS folder")
+    data_dir: str | None = _flag(
+        None, "where prepared data sets lie, instead of your TFDS folder", True
+    )
     steps: int | None = _flag(None, "training steps, instead of the recipe's")
     num_labels: tuple[int, ...] | None = _flag(None, "sizes of the labelled sets")
     seeds: int | None = _flag(None, "draws of each labelled set")
@@ -181,8 +243,10 @@ class BenchmarkTrainingConfig:
     """A benchmark of training steps. The data set is the recipe's."""
 
     recipe: str = _flag("notes", "what is trained")
-    soundfont: str = _flag("", "a .sf2 bank to render notes from, instead of the one installed")
-    data_dir: str = _flag("", "where prepared data sets lie, instead of your TFDS folder")
+    soundfont: str = _flag(
+        "", "a .sf2 bank to render notes from, instead of the one installed", True
+    )
+    data_dir: str = _flag("", "where prepared data sets lie, instead of your TFDS folder", True)
     num_permutations: tuple[int, ...] = _flag(
         (100, 1000, 10000), "sizes of the fixed sets that a cross-entropy is timed with"
     )

@@ -1,6 +1,8 @@
 """From command-line flags to a frozen config; no other file touches flags."""
 
+import collections
 import dataclasses
+import os
 import sys
 import types
 import typing
@@ -14,21 +16,37 @@ STOPPED = 130  # As a shell reports a program that Ctrl-C ended.
 flags.disclaim_key_flags()  # `--help` shows them as flags of the program that defines them.
 
 
-def define(config_class, **choices):
+def define(config_class, recipes=None, **choices):
     """Defines a flag for each field of a config that the command line can set.
 
     Args:
         config_class: A dataclass of `training.config`.
+        recipes: Functions that give a config, by name, whose own values the help shows as well.
         **choices: Known values, for the fields that have few.
     """
+    recipes = recipes or {}
     for field in _settable(config_class):
         text = field.metadata["help"]
-        if field.default not in ("", None, ()):
-            text += f" (default: {_as_text(field.default)})"
+        for name, values in field.metadata["only"].items():
+            text += f", for --{name}={' or '.join(values)}"
+        text += _defaults(field, recipes)
         if field.name in choices:
             flags.DEFINE_enum(field.name, None, choices[field.name], text)
         else:
             _DEFINE[_kind(field)](field.name, None, text)
+
+
+def _defaults(field, recipes):
+    """What a field is unless it is set, or what recipes there are, in words."""
+    if field.name == "recipe":
+        first_lines = {name: recipe.__doc__.splitlines()[0] for name, recipe in recipes.items()}
+        return "".join(f"; {name}: {line}" for name, line in first_lines.items())
+    named = collections.defaultdict(list)
+    for name, recipe in recipes.items():
+        named[getattr(recipe(), field.name)].append(name)
+    own = [f"{', '.join(names)}: {_as_text(v)}" for v, names in named.items() if v != field.default]
+    default = [] if field.default in ("", None, ()) else [str(_as_text(field.default))]
+    return f" (default: {'; '.join(default + own)})" if default or own else ""
 
 
 _DEFINE = {
@@ -74,6 +92,8 @@ def given(config_class):
         value = flags.FLAGS[field.name].value
         if value is not None:
             changes[field.name] = _elements(field, value) if _kind(field) is tuple else value
+            if field.metadata["is_path"] and "://" not in value:  # It holds wherever one goes on.
+                changes[field.name] = os.path.abspath(os.path.expanduser(value))
     return changes
 
 

@@ -28,7 +28,7 @@ class Material:
         kind: "audio", "image" or "video".
         examples: Array or memory map `(examples, ...)`: float32 log spectrograms, int16 waveforms
             where these are the smaller ones, or uint8 pictures.
-        sha256: Of the waveforms or pictures that they were made from.
+        sha256: Tells apart the waveforms or pictures that all was made from.
         left_out: Why, by name, of what could not be used.
         validation: `tf.data.Dataset` of batches, always the same.
         pictured: A few of its examples: `(x, order)`, or views.
@@ -63,7 +63,7 @@ def load(config, data_set):
     return Material(
         train.kind,
         _stored(config, train),
-        digest(train.inputs),
+        hashlib.sha256((digest(train.inputs) + digest(held_out.inputs)).encode()).hexdigest(),
         left_out,
         _validation(config, train.kind, measured),
         next(iter(_validation(config, train.kind, measured[chosen]).as_numpy_iterator())),

@@ -7,6 +7,13 @@ from training import objectives
 from training.contrastive import ContrastiveLearner
 from training.errors import UserError
 
+# Which axes can be cut, by the kind of an example.
+AXES = {
+    "audio": ("frequency", "time"),
+    "image": ("height", "width"),
+    "video": ("frames", "height", "width"),
+}
+
 
 def make_frontend(config):
     """The layer from waveforms to what the model slices; pictures are sliced as they are."""
@@ -45,6 +52,11 @@ def make_model(config, form):
 
 
 def _make_model(config, form):
+    if not config.grid and config.axis not in AXES[form.kind]:
+        raise ValueError(
+            f"--axis must be {' or '.join(AXES[form.kind])} where --data={config.data} is "
+            f"{form.kind}. Received: --axis={config.axis}"
+        )
     shape = input_shape(config, form)
     keras.utils.set_random_seed(config.seed)
     of_axis = {"num_patches": config.num_patches, "axis": config.axis}

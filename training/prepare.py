@@ -5,14 +5,14 @@ Example:
 """
 
 from training import flags
-from training.config import DataConfig
+from training.config import DataConfig, changed
 from training.data import DATA_SETS
 
 
 def main():
     from training.data import sets
 
-    config = DataConfig(**flags.given(DataConfig))
+    config = changed(DataConfig(), flags.given(DataConfig))
     builder = sets.prepare(config)
     if builder is None:
         print(f"{config.data} needs no preparation: programs make or decode it at first use.")

@@ -38,6 +38,7 @@ def main():
 if __name__ == "__main__":
     flags.define(
         PretrainConfig,
+        RECIPES,
         recipe=list(RECIPES),
         data=list(DATA_SETS),
         axis=list(AXES),

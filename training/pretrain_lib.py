@@ -10,7 +10,7 @@ import keras
 
 from training import callbacks, material, models, objectives, pictures, records
 from training.checkpoints import Checkpoints, save_weights
-from training.config import NOT_STATED_IN_THE_PAPER
+from training.config import NOT_STATED_IN_THE_PAPER, changed
 from training.data import sets
 from training.data.examples import Form
 from training.errors import UserError
@@ -27,11 +27,11 @@ def resume_config(workdir, recipe_config, changes):
         changes: Fields that the user set. In a workdir that holds a run only `steps` may differ.
 
     Raises:
-        UserError: If the workdir holds another run.
+        UserError: If the workdir holds another run, or something that was set would do nothing.
     """
     stored = records.load_config(workdir, type(recipe_config))
     if stored is None:
-        return dataclasses.replace(recipe_config, **changes)
+        return changed(recipe_config, changes)
     different = [
         f"--{name} is {getattr(stored, name)!r} there, {value!r} now"
         for name, value in changes.items()

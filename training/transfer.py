@@ -13,7 +13,7 @@ picture to the workdir.
 """
 
 from training import flags
-from training.config import HEADS, PROTOCOLS, TransferConfig
+from training.config import HEADS, PROTOCOLS, TransferConfig, changed
 from training.data import DATA_SETS
 
 
@@ -23,7 +23,7 @@ def main():
     from training import transfer_lib
 
     tf.config.experimental.enable_op_determinism()
-    config = TransferConfig(**flags.given(TransferConfig))
+    config = changed(TransferConfig(), flags.given(TransferConfig))
     report = transfer_lib.run(config, flags.value("workdir"))
     print(transfer_lib.table(report["tasks"]), end="")
     return 0

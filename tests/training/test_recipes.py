@@ -1,10 +1,12 @@
 """Each recipe runs from its data to a transfer report, on few and small examples."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
 from PIL import Image
 
 import keras_s2l
@@ -186,6 +188,36 @@ def test_a_folder_without_labels_is_only_for_pre_training(tmp_path):
         transfer_lib.run(transfer, tmp_path / "transfer")
 
 
+def test_a_run_does_not_go_on_with_other_files_and_is_exported_without_any(tmp_path):
+    pictures(tmp_path / "mine")
+    where = {"folder": str(tmp_path / "mine"), "cache_dir": str(tmp_path / "cache")}
+    config = few_steps("digit_scenes", data="folder", image_size=32, remainder="crop", **where)
+    pretrain_lib.run(config, tmp_path / "run")
+    (tmp_path / "mine/a/0.png").unlink()
+    with pytest.raises(UserError, match=r"is not what the run in .* began with: it gave \d+ "):
+        pretrain_lib.run(dataclasses.replace(config, steps=4), tmp_path / "run")
+    shutil.rmtree(tmp_path / "mine")
+    assert pretrain_lib.run(config, tmp_path / "run")["examples"] > 20  # It is finished.
+    export_lib.run(tmp_path / "run", tmp_path / "export")
+    assert (tmp_path / "export/saved_model.pb").is_file()
+
+
+def test_a_data_service_feeds_a_run_as_its_own_pipeline_does(tmp_path):
+    service = tf.data.experimental.service
+    dispatcher = service.DispatchServer()
+    address = dispatcher.target.split("://")[1]
+    worker = service.WorkerServer(service.WorkerConfig(dispatcher_address=address))
+    pictures(tmp_path / "mine")
+    where = {"folder": str(tmp_path / "mine"), "cache_dir": str(tmp_path / "cache")}
+    config = few_steps("digit_scenes", data="folder", image_size=32, remainder="crop", **where)
+    alone = pretrain_lib.run(config, tmp_path / "alone")
+    fed = pretrain_lib.run(
+        dataclasses.replace(config, data_service=dispatcher.target), tmp_path / "fed"
+    )
+    assert fed["held_out"] == alone["held_out"]
+    del worker
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_trains_the_same_network(objective, tmp_path):
     config = few_steps("digit_scenes", objective=objective, num_permutations=20)
@@ -219,6 +251,7 @@ def test_a_workdir_among_the_examples_is_refused(tmp_path):
         ({"objective": "cross_entropy", "num_permutations": 10**6}, "must be at most 9! = 362880"),
         ({"grid": (3, 0)}, "--grid must be numbers above 0"),
         ({"grid": (5, 3), "gap": 1}, "does not divide"),
+        ({"grid": (), "axis": "frequency"}, "--axis must be height or width where .* is image"),
     ],
 )
 def test_settings_that_make_no_task_are_refused_before_anything_is_written(

@@ -1,7 +1,7 @@
 """Data sets by name."""
 
-DATA_SETS = (
-    *("notes", "moving_digits", "digit_scenes", "folder"),
-    *("nsynth", "nsynth_gansynth", "speech_commands", "ucf101"),
-    *("cifar10", "imagenet2012", "voc2007", "stl10"),
-)
+MADE_HERE = ("notes", "moving_digits", "digit_scenes")
+PUBLISHED_SOUNDS = ("nsynth", "nsynth_gansynth", "speech_commands")
+PUBLISHED_PICTURES = ("ucf101", "cifar10", "imagenet2012", "voc2007", "stl10")
+PUBLISHED = (*PUBLISHED_SOUNDS, *PUBLISHED_PICTURES)
+DATA_SETS = (*MADE_HERE, "folder", *PUBLISHED)
