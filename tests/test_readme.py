@@ -13,8 +13,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language, page=README):
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 @pytest.mark.slow
@@ -64,8 +64,9 @@ def test_the_page_on_encoders_runs_and_its_shapes_are_right():
 
 
 def test_every_make_target_exists():
-    targets = re.findall(r"^(\w+): ", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    used = re.findall(r"make (\w+)", README)
+    targets = re.findall(r"^([\w-]+): ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    pages = [README, *(path.read_text(encoding="utf-8") for path in ROOT.glob("docs/*.md"))]
+    used = re.findall(r"`?make ([\w-]+)`", "".join(pages)) + re.findall(r"^make ([\w-]+)", README)
     assert used and set(used) <= set(targets)
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
@@ -73,7 +74,9 @@ def test_every_make_target_exists():
 @pytest.mark.slow
 def test_every_program_takes_the_flags_that_it_is_shown_with():
     """The programs themselves run in tests/test_main_job.py."""
-    commands = [line for block in blocks("bash") for line in block.splitlines()]
+    pages = [README, *(path.read_text(encoding="utf-8") for path in ROOT.glob("docs/*.md"))]
+    shown = "".join(block for page in pages for block in blocks("bash", page))
+    commands = shown.splitlines()
     commands = [line.split()[2:] for line in commands if line.startswith("python -m ")]
     assert {program for program, *_ in commands} >= {"training.pretrain", "training.transfer"}
     for program, *flags in commands:

@@ -325,3 +325,32 @@ def test_what_is_no_grid_is_refused(arguments):
 def test_what_is_no_axis_is_refused(axis):
     with pytest.raises(ValueError, match="`axis` must be a name or an integer"):
         Patches(3, axis)(np.zeros((2, 6, 4), "float32"))
+
+
+MOVES_DATA = ("Transpose", "Slice", "StridedSlice", "Pad", "PadV2", "ConcatV2", "Pack", "GatherV2")
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "moves"),
+    [
+        (Patches(3, "time"), (None, 6, 8, 1), []),  # As it lies in memory.
+        (Patches(4, "frames"), (None, 8, 6, 6, 1), []),
+        (Patches(4, "frequency"), (None, 6, 8, 1), ["Transpose"]),
+        (Patches(grid=(2, 4)), (None, 6, 8, 1), ["Transpose"]),
+        (Patches(3, "frequency", "crop"), (None, 6, 8, 1), ["StridedSlice", "Transpose"]),
+        (Patches(3, "frequency", "pad"), (None, 6, 8, 1), ["Pad", "Transpose"]),
+        (
+            Patches(4, "frequency", gap=1, remainder="crop"),
+            (None, 6, 8, 1),
+            ["Transpose", "StridedSlice"],
+        ),
+    ],
+)
+def test_inputs_are_copied_no_more_often_than_needed(layer, shape, moves):
+    graph = tf.function(layer).get_concrete_function(tf.TensorSpec(shape)).graph
+    moved = [
+        op.type
+        for op in graph.get_operations()
+        if op.type in MOVES_DATA and (op.outputs[0].shape.rank or 0) > 2
+    ]
+    assert moved == moves
