@@ -14,6 +14,7 @@ from training import models, pretrain_lib, records
 from training.checkpoints import load_weights
 from training.config import PretrainConfig
 from training.errors import UserError
+from training.recipes import RECIPES
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -92,12 +93,19 @@ def _metadata(config, form, workdir, encoder):
     }
     of_kind = of_audio if form.kind == "audio" else of_pictures
     return {
-        "name": f"keras_s2l/{config.recipe}",
+        "name": _name(config),
         "input": {"kind": form.kind, "dtype": "float32", **of_kind, "data": config.data},
         "embedding": config.embedding,
         "dimensions": encoder.compute_output_shape(tuple(shape))[-1],
         "pretrained": {name: report[name] for name in ("config", "held_out", "environment")},
     }
+
+
+def _name(config):
+    """That of the recipe, and of the data where they are not the recipe's."""
+    if config.data == RECIPES[config.recipe]().data:
+        return f"keras_s2l/{config.recipe}"
+    return f"keras_s2l/{config.recipe}-{pathlib.Path(config.folder).name or config.data}"
 
 
 def _random_inputs(config, form):

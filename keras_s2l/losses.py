@@ -238,8 +238,9 @@ class PermutationCrossEntropy(keras.losses.Loss):
         logits = _checks.floating_tensor("logits", logits)
         order = ops.cast(ops.convert_to_tensor(order), "int32")
         num_permutations, n = self.permutations.shape
-        fits = logits.shape[-1] in (num_permutations, None) and order.shape[-1] in (n, None)
-        if len(order.shape) != 2 or len(logits.shape) != 2 or not fits:
+        batch = order.shape[0] if len(order.shape) == 2 else None
+        expected = [keras.KerasTensor(shape) for shape in ((batch, n), (batch, num_permutations))]
+        if not all(map(_checks.same_shape, (order, logits), expected)):
             raise ValueError(
                 f"`order` must have shape (batch, {n}) and `logits` (batch, {num_permutations}), "
                 f"as the set of permutations has. Received: order of shape {tuple(order.shape)}, "

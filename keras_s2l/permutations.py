@@ -27,7 +27,8 @@ def fixed_permutations(num_permutations, num_patches, seed=0):
         int32 `(num_permutations, num_patches)`, distinct rows.
 
     Raises:
-        ValueError: If an argument is not a positive integer, or there are fewer permutations.
+        ValueError: If an argument is not a positive integer, the seed is below 0 or no integer, or
+            there are fewer permutations.
 
     Example:
     >>> permutations = fixed_permutations(100, 10)
@@ -38,6 +39,8 @@ def fixed_permutations(num_permutations, num_patches, seed=0):
     """
     _checks.positive_int("num_permutations", num_permutations, "the paper has 100 and 1000")
     _checks.positive_int("num_patches", num_patches, "try 10")
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"`seed` must be an integer from 0 on. Received: seed={seed!r}")
     if num_permutations > math.factorial(num_patches):
         raise ValueError(
             f"`num_permutations` must be at most {num_patches}! = {math.factorial(num_patches)}. "

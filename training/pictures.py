@@ -47,15 +47,17 @@ def _side_by_side(columns, kind, tops):
     )
     axes = figure.subplots(len(tops), len(columns), squeeze=False)
     for row, example_axes in enumerate(axes):
-        top = max(float(tops[row]), 1e-6)
         for axis, (title, examples) in zip(example_axes, columns.items()):
             example = np.asarray(examples[row])
             if kind == "audio":
                 picture, look = example[..., 0].T, {"origin": "lower", "aspect": "auto"}
             else:
                 picture, look = _as_strip(example) if kind == "video" else example, {}
-            shades = {"cmap": "magma" if kind == "audio" else "gray", "vmin": 0, "vmax": top}
-            axis.imshow(np.squeeze(np.clip(picture, 0, top)), **look, **shades)
+            # Normalised patches lie about 0: they have a range of their own.
+            low = min(float(np.min(picture)), 0.0)
+            top = max(float(np.max(picture)) if low < 0 else float(tops[row]), low + 1e-6)
+            shades = {"cmap": "magma" if kind == "audio" else "gray", "vmin": 0, "vmax": 1}
+            axis.imshow(np.squeeze((picture - low) / (top - low)).clip(0, 1), **look, **shades)
             axis.set_xticks([])
             axis.set_yticks([])
             if row == 0:

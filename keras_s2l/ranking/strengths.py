@@ -49,7 +49,8 @@ def rank_strengths(scores, regularization="l2", axis=-1, mask=None):
     ordered = ops.flip(ops.sort(values, axis=1), axis=1)
     upper, lower = ordered[:, :-1], ordered[:, 1:]
     gaps = ops.where(upper == lower, ops.zeros_like(upper), upper - lower)
-    places = ops.arange(ops.shape(values)[1] - 1, dtype="int32")[None]
+    # Not of n - 1, which is -1 for rows of none.
+    places = ops.arange(ops.shape(values)[1], dtype="int32")[None, :-1]
     below = count_real(values, present) - 1 - places
     steps = ops.ones_like(gaps)
     if regularization == "kl":

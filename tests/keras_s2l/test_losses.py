@@ -337,7 +337,10 @@ def test_a_set_that_is_not_of_distinct_permutations_is_refused(permutations):
         PermutationCrossEntropy(permutations)
 
 
-@pytest.mark.parametrize("order_shape, logits_shape", [((2, 4), (2, 4)), ((2, 3), (2, 3))])
+@pytest.mark.parametrize(
+    "order_shape, logits_shape",
+    [((2, 4), (2, 4)), ((2, 3), (2, 3)), ((1, 3), (2, 4)), ((3,), (2, 4)), ((2, 3), ())],
+)
 def test_logits_that_do_not_fit_the_set_are_refused(order_shape, logits_shape):
     with pytest.raises(ValueError, match=r"`order` must have shape \(batch, 3\).*Received"):
         PermutationCrossEntropy(PERMUTATIONS)(np.zeros(order_shape, int), np.zeros(logits_shape))

@@ -75,6 +75,8 @@ def test_the_example_of_the_docstring():
         ((7, 3), r"`num_permutations` must be at most 3! = 6. Received: num_permutations=7"),
         ((0, 3), "`num_permutations` must be a positive integer"),
         ((2, 0), "`num_patches` must be a positive integer"),
+        ((2, 3, -1), "`seed` must be an integer from 0 on. Received: seed=-1"),
+        ((2, 3, None), "`seed` must be an integer from 0 on. Received: seed=None"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments, message):

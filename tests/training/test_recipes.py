@@ -1,6 +1,7 @@
 """Each recipe runs from its data to a transfer report, on few and small examples."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -199,7 +200,8 @@ def test_a_run_does_not_go_on_with_other_files_and_is_exported_without_any(tmp_p
     shutil.rmtree(tmp_path / "mine")
     assert pretrain_lib.run(config, tmp_path / "run")["examples"] > 20  # It is finished.
     export_lib.run(tmp_path / "run", tmp_path / "export")
-    assert (tmp_path / "export/saved_model.pb").is_file()
+    metadata = json.loads((tmp_path / "export/metadata.json").read_text())
+    assert metadata["name"] == "keras_s2l/digit_scenes-mine"
 
 
 def test_a_data_service_feeds_a_run_as_its_own_pipeline_does(tmp_path):

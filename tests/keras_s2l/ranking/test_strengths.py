@@ -68,3 +68,11 @@ def test_one_score_is_always_hard_and_always_one_block(shape):
     hard, pooled = rank_strengths(np.zeros(shape))
     np.testing.assert_array_equal(hard, np.full(shape[:-1], np.inf))
     np.testing.assert_array_equal(pooled, np.zeros(shape[:-1]))
+
+
+@pytest.mark.parametrize("n", [0, 1])
+@pytest.mark.parametrize("regularization", ["l2", "kl"])
+def test_rows_of_less_than_two_are_soft_nowhere(n, regularization):
+    bounds = rank_strengths(np.zeros((3, n), "float32"), regularization)
+    np.testing.assert_array_equal(bounds.hard, [np.inf] * 3)
+    np.testing.assert_array_equal(bounds.pooled, [0.0] * 3)
