@@ -1,17 +1,24 @@
 """What happens between the steps of a pre-training run."""
 
 import signal
+import time
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from training import pictures
 from training.errors import UserError
 
 
+class Stopped(Exception):
+    """Ends `fit` within an evaluation interval, without the evaluation."""
+
+
 class StopOnSignal(keras.callbacks.Callback):
-    """Ends training after the step at hand at Ctrl-C or SIGTERM; a second one ends it at once."""
+    """Ends training after the step at hand at Ctrl-C or SIGTERM; a second one ends it at once.
+
+    Raises:
+        Stopped: If the step is not the last of its evaluation interval; that one is ended first.
+    """
 
     def __init__(self):
         super().__init__()
@@ -34,6 +41,8 @@ class StopOnSignal(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if self.requested:
+            if batch + 1 < self.params["steps"]:
+                raise Stopped
             self.model.stop_training = True
 
 
@@ -60,33 +69,66 @@ class LogStep(keras.callbacks.Callback):
         logs["step"] = int(self.model.optimizer.iterations.numpy())
 
 
-class SaveCheckpoint(keras.callbacks.Callback):
-    """Saves a checkpoint after each evaluation."""
+class GoOnWithInterval(keras.callbacks.Callback):
+    """Takes up the metrics of an interval that was cut, so that its row averages all its steps.
 
-    def __init__(self, checkpoints):
+    Args:
+        sums: Of the metrics, as `Checkpoints.sums` gives them.
+    """
+
+    def __init__(self, sums):
+        super().__init__()
+        self.sums = sums
+
+    def on_epoch_begin(self, epoch, logs=None):  # Keras has just set them to zero.
+        for variable, value in zip(self.model.metrics_variables, self.sums):
+            variable.assign(value)
+        self.sums = ()
+
+
+class SaveCheckpoint(keras.callbacks.Callback):
+    """Saves a checkpoint after each evaluation, and in between.
+
+    Args:
+        checkpoints: `Checkpoints`.
+        every_steps: 0 for never.
+        every_minutes: Since the last one; 0 for never.
+    """
+
+    def __init__(self, checkpoints, every_steps=0, every_minutes=0.0):
         super().__init__()
         self.checkpoints = checkpoints
+        self.every_steps = every_steps
+        self.every_minutes = every_minutes
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch + 1 == self.params["steps"]:
+            return  # The interval ends: first comes its row in the log.
+        step = int(self.model.optimizer.iterations.numpy())
+        minutes = (time.monotonic() - self._saved_at) / 60
+        if (self.every_steps and step % self.every_steps == 0) or (
+            self.every_minutes and minutes >= self.every_minutes
+        ):
+            self._save(self.model.metrics_variables)
 
     def on_epoch_end(self, epoch, logs=None):
         # The loss of a step does not see what its own update did to the weights.
         _refuse_nan(self.model, logs["val_loss"])
-        self.checkpoints.save(self.model)
+        self._save()
+
+    def _save(self, sums=()):
+        self.checkpoints.save(self.model, sums)
+        self._saved_at = time.monotonic()
 
 
-class ShowPicture(keras.callbacks.Callback):
-    """Shows a picture in TensorBoard after each evaluation.
+class TimeFirstStep(keras.callbacks.Callback):
+    """Notes when the first step ended, in seconds of `time.monotonic`; `None` before."""
 
-    Args:
-        folder: Where TensorBoard reads it.
-        draw: `draw()` gives a matplotlib figure.
-    """
-
-    def __init__(self, folder, draw):
+    def __init__(self):
         super().__init__()
-        self.writer = tf.summary.create_file_writer(str(folder))
-        self.draw = draw
+        self.ended = None
 
-    def on_epoch_end(self, epoch, logs=None):
-        with self.writer.as_default(step=epoch):
-            tf.summary.image("held_out", pictures.as_image(self.draw()))
-        self.writer.flush()
+    def on_train_batch_end(self, batch, logs=None):
+        if self.ended is None:
+            self.ended = time.monotonic()

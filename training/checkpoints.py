@@ -1,25 +1,43 @@
-"""Checkpoints of a run: written whole or not at all, restored strictly."""
+"""Checkpoints of a run: written whole or not at all, verified and restored strictly."""
 
+import contextlib
+import hashlib
 import os
 import pathlib
 import re
+import time
 
+import h5py
+import numpy as np
+
+from training import files
 from training.errors import UserError
 
 _NAME = re.compile(r"step_(\d+)\.weights\.h5")
+_SUMS = "sums_of_interval"
 
 
 class Checkpoints:
     """The checkpoints in a folder, which appears with the first of them.
 
+    Each ends with the SHA-256 of all before, by which it is verified when it is read. HDF5 does not
+    mind.
+
     Args:
-        folder: Where they lie, as `step_00000250.weights.h5`: model and optimizer.
+        folder: Where they lie, as `step_00000250.weights.h5`: model, optimizer, the state of every
+            generator of seeds, and the sums of metrics if an evaluation interval had begun.
         keep: How many of the newest to keep.
+
+    Attributes:
+        saves: How many have been saved by this process.
+        seconds_saving: How long training waited for them.
     """
 
     def __init__(self, folder, keep=3):
         self.folder = pathlib.Path(folder)
         self.keep = keep
+        self.saves = 0
+        self.seconds_saving = 0.0
 
     def steps(self):
         """Steps that have a checkpoint, oldest first."""
@@ -31,43 +49,122 @@ class Checkpoints:
     def path(self, step):
         return self.folder / f"step_{step:08d}.weights.h5"
 
-    def save(self, model):
-        """Saves model and optimizer under the optimizer's step, unless that step is there."""
-        step = int(model.optimizer.iterations.numpy())
-        if step not in self.steps():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            save_weights(model, self.path(step))
-            for old in self.steps()[: -self.keep]:
-                self.path(old).unlink()
+    def save(self, model, sums=()):
+        """Saves model and optimizer under the optimizer's step, unless that step is there.
 
-    def restore(self, model):
-        """Loads the newest checkpoint into a compiled, built model; gives its step, 0 without one.
+        Args:
+            model: The model.
+            sums: Variables of its metrics, within an evaluation interval.
 
         Raises:
-            UserError: If the file is damaged or belongs to another model.
+            UserError: If a weight is no number.
+            OSError: If it cannot be written; nothing is left of it.
+        """
+        step = int(model.optimizer.iterations.numpy())
+        if step in self.steps():
+            return
+        began = time.monotonic()
+        _refuse_not_finite(model, step)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _written(self.path(step)) as unfinished:
+            model.save_weights(unfinished, overwrite=True)
+            with h5py.File(unfinished, "a") as file:
+                for number, variable in enumerate(sums):
+                    file[f"{_SUMS}/{number:03d}"] = variable.numpy()
+            digest = hashlib.sha256(unfinished.read_bytes()).digest()
+            with unfinished.open("ab") as file:
+                file.write(digest)
+        for old in self.steps()[: -self.keep]:
+            self.path(old).unlink()
+        self.saves += 1
+        self.seconds_saving += time.monotonic() - began
+
+    def restore(self, model):
+        """Loads the newest whole checkpoint into a compiled, built model; 0 without any.
+
+        Newer ones that are damaged are set aside, as `step_00000250.weights.h5.damaged`.
+
+        Returns:
+            Its step.
+
+        Raises:
+            UserError: If all are damaged, or it belongs to another model.
         """
         steps = self.steps()
         if not steps:
             return 0
-        path = self.path(steps[-1])
+        whole = [step for step in steps if _is_whole(self.path(step))]
+        if not whole:
+            raise UserError(
+                f"{self.path(steps[-1])} cannot be restored: it is damaged, and so are all before "
+                f"it. Start in a new --workdir, or remove {self.folder} to begin again."
+            )
+        path = self.path(whole[-1])
         load_weights(model, path)
-        if int(model.optimizer.iterations.numpy()) != steps[-1]:
-            raise UserError(f"{path} was not saved at step {steps[-1]}: remove it and start again.")
-        return steps[-1]
+        if int(model.optimizer.iterations.numpy()) != whole[-1]:
+            raise UserError(f"{path} was not saved at step {whole[-1]}: remove it and start again.")
+        for step in steps[steps.index(whole[-1]) + 1 :]:
+            damaged = self.path(step)
+            os.replace(damaged, f"{damaged}.damaged")
+            print(f"{damaged} is damaged: kept as {damaged.name}.damaged, and the one before taken")
+        return whole[-1]
+
+    def sums(self, step):
+        """The sums of metrics that a checkpoint holds: arrays, none at the end of an interval."""
+        with h5py.File(self.path(step)) as file:
+            return [value[()] for _, value in sorted(file.get(_SUMS, {}).items())]
+
+
+def _refuse_not_finite(model, step):
+    """The loss of a step does not see what its own update did to the weights."""
+    for variable in [*model.variables, *model.optimizer.variables]:
+        if not np.isfinite(variable.numpy()).all():
+            raise UserError(
+                f"{variable.path} became nan or infinite at step {step}. The last good checkpoint "
+                "is kept; start in a new --workdir with a lower --learning_rate."
+            )
+
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+def _is_whole(path):
+    content = path.read_bytes()
+    return content[-_DIGEST_BYTES:] == hashlib.sha256(content[:-_DIGEST_BYTES]).digest()
+
+
+@contextlib.contextmanager
+def _written(path):
+    """Gives a path to write to; the file gets its name if all went well, and goes otherwise."""
+    unfinished = path.with_name("unfinished.weights.h5")
+    try:
+        yield unfinished
+        files.put_in_place(unfinished, path)
+    except (OSError, RuntimeError) as error:  # HDF5 raises both, over several lines.
+        unfinished.unlink(missing_ok=True)
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number else str(error).splitlines()[0]
+        raise OSError(
+            f"{path} could not be written ({reason}). The checkpoints before are whole: mend this, "
+            "and the same command goes on."
+        ) from error
 
 
 def save_weights(model, path):
-    """`model.save_weights`, so that `path` is never seen half written."""
-    unfinished = path.with_name("unfinished.weights.h5")
-    model.save_weights(unfinished, overwrite=True)
-    os.replace(unfinished, path)
+    """`model.save_weights`, so that `path` is never seen half written.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    with _written(path) as unfinished:
+        model.save_weights(unfinished, overwrite=True)
 
 
 def load_weights(model, path):
     """`model.load_weights`, with one line when the file does not fit."""
     try:
         model.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise UserError(
             f"{path} cannot be restored ({first_line}). It is damaged or from another model: "

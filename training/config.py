@@ -138,7 +138,9 @@ class PretrainConfig(DataConfig):
         100, "size of the fixed set that is told apart", objective=("cross_entropy",)
     )
     temperature: float = _flag(0.1, "of the similarities of views", objective=("contrastive",))
-    evaluate_every: int = _flag(500, "steps between evaluations, pictures and checkpoints")
+    evaluate_every: int = _flag(500, "steps between evaluations, each with a checkpoint")
+    save_every_steps: int = _flag(0, "steps between further checkpoints, 0 for none")
+    save_every_minutes: float = _flag(5.0, "minutes after which a checkpoint is due, 0 for none")
     data_service: str = _flag("", "address of a tf.data service, such as grpc://host:5050")
     hidden_units: int = 256
     embedding: str = "levels"
@@ -154,7 +156,11 @@ class PretrainConfig(DataConfig):
         """Raises `UserError` for numbers out of range."""
         at_least_1 = ("steps", "batch_size", "evaluate_every", "num_patches")
         _refuse(self, (*at_least_1, "num_samples", "num_permutations"), 1)
-        _refuse(self, ("gap", "jitter"), 0)
+        _refuse(self, ("gap", "jitter", "save_every_steps"), 0)
+        if not 0 <= self.save_every_minutes < math.inf:
+            raise UserError(
+                f"--save_every_minutes must be 0 or more. Received: {self.save_every_minutes}."
+            )
         _refuse(self, ("image_size", "num_frames", "sample_rate", "window_samples"), 1)
         if self.channels not in (1, 3):
             raise UserError(f"--channels must be 1 or 3. Received: {self.channels}.")
@@ -174,6 +180,9 @@ class PretrainConfig(DataConfig):
         """Number of patches that are put in order."""
         return math.prod(self.grid) if self.grid else self.num_patches
 
+
+# What a run may be given anew when it goes on: the weights of a step do not depend on it.
+MAY_CHANGE = ("steps", "save_every_steps", "save_every_minutes")
 
 # Choices of ours, which the run's records name as such.
 NOT_STATED_IN_THE_PAPER = (

@@ -1,5 +1,6 @@
 """Pre-training: from recordings to `final.weights.h5`, resumable at any step."""
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -8,14 +9,15 @@ import time
 
 import keras
 
-from training import callbacks, material, models, objectives, pictures, records
+from training import board, callbacks, lock, material, models, objectives, pictures, records
 from training.checkpoints import Checkpoints, save_weights
-from training.config import NOT_STATED_IN_THE_PAPER, changed
+from training.config import MAY_CHANGE, NOT_STATED_IN_THE_PAPER, changed
 from training.data import sets
 from training.data.examples import Form
 from training.errors import UserError
 
 FINAL_WEIGHTS = "final.weights.h5"
+CHECKPOINTS = "checkpoints"
 
 
 def resume_config(workdir, recipe_config, changes):
@@ -24,7 +26,8 @@ def resume_config(workdir, recipe_config, changes):
     Args:
         workdir: Folder of the run.
         recipe_config: `PretrainConfig` for a new run.
-        changes: Fields that the user set. In a workdir that holds a run only `steps` may differ.
+        changes: Fields that the user set. In a workdir that holds a run only those of `MAY_CHANGE`
+            may differ.
 
     Raises:
         UserError: If the workdir holds another run, or something that was set would do nothing.
@@ -32,17 +35,21 @@ def resume_config(workdir, recipe_config, changes):
     stored = records.load_config(workdir, type(recipe_config))
     if stored is None:
         return changed(recipe_config, changes)
+    _refuse_other_settings(workdir, stored, changes)
+    return dataclasses.replace(stored, **changes)
+
+
+def _refuse_other_settings(workdir, stored, settings):
     different = [
         f"--{name} is {getattr(stored, name)!r} there, {value!r} now"
-        for name, value in changes.items()
-        if name != "steps" and getattr(stored, name) != value
+        for name, value in settings.items()
+        if name not in MAY_CHANGE and getattr(stored, name) != value
     ]
     if different:
         raise UserError(
             f"--workdir={workdir} holds a run that began otherwise: {'; '.join(different)}. Give "
             "another --workdir, or the same settings to go on with it."
         )
-    return dataclasses.replace(stored, **changes)
 
 
 def run(config, workdir):
@@ -69,21 +76,32 @@ def run(config, workdir):
         return report
     data_set = sets.of(config)
     model = models.make_model(config, data_set)  # Refuses what does not fit before all else.
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    saved_steps = checkpoints.steps()
+    saved_steps = Checkpoints(workdir / CHECKPOINTS).steps()
     if saved_steps and saved_steps[-1] > config.steps:
         raise UserError(
             f"--workdir={workdir} is already at step {saved_steps[-1]}, beyond "
             f"--steps={config.steps}."
         )
     loaded = material.load(config, data_set)
+    with lock.held(workdir):
+        return _train(config, workdir, model, data_set, loaded, began)
+
+
+def _train(config, workdir, model, data_set, loaded, began):
+    """From the newest checkpoint to the report; `None` if it was stopped before."""
+    if (stored := records.load_config(workdir, type(config))) is not None:
+        _refuse_other_settings(workdir, stored, vars(config))  # Another one may just have begun.
     learnt_from = _refuse_other_data(config, workdir, data_set, loaded)
+    checkpoints, before = Checkpoints(workdir / CHECKPOINTS), time.monotonic()
     start = checkpoints.restore(model)
     records.write_config(workdir, config, NOT_STATED_IN_THE_PAPER, learnt_from)
     records.drop_rows_after(workdir / "log.csv", start)
+    board.drop_events_after(workdir / "tensorboard", start)
+    seconds_restoring = time.monotonic() - before
     if start:
         print(f"Going on from step {start} of {config.steps}.", flush=True)
-    if _fit(config, workdir, model, start, loaded, checkpoints):
+    first_step = callbacks.TimeFirstStep()
+    if _fit(config, workdir, model, start, loaded, checkpoints, first_step):
         return None
     save_weights(model, workdir / FINAL_WEIGHTS)
     _save_pictures(config, workdir, model, loaded)
@@ -98,6 +116,10 @@ def run(config, workdir):
         "left_out": loaded.left_out,
         "steps_of_this_process": config.steps - start,
         "seconds_of_this_process": round(time.monotonic() - began, 1),
+        "seconds_to_first_step": first_step.ended and round(first_step.ended - began, 3),
+        "seconds_restoring": round(seconds_restoring, 3),
+        "saves_of_this_process": checkpoints.saves,
+        "seconds_saving": round(checkpoints.seconds_saving, 3),
         "peak_memory_bytes": records.peak_memory_bytes(),
     }
     records.write_json(workdir / "report.json", report)
@@ -142,38 +164,44 @@ def finished(config, workdir):
     if not path.exists() or not (workdir / FINAL_WEIGHTS).exists():
         return None
     report = records.read_json(path)
-    return report if report.get("config") == records.as_json(config) else None
+    stored = report.get("config", {})
+    as_they_were = {name: stored.get(name) for name in MAY_CHANGE if name != "steps"}
+    return report if stored == {**records.as_json(config), **as_they_were} else None
 
 
-def _fit(config, workdir, model, start, loaded, checkpoints):
+def _fit(config, workdir, model, start, loaded, checkpoints, first_step):
     """Fits segment by segment; tells whether it was stopped before the end."""
     stop = callbacks.StopOnSignal()
     batches = functools.partial(material.batches_of, config, loaded.kind, loaded.examples)
-    board = workdir / "tensorboard"
+    shown = workdir / "tensorboard"
     in_order = [
+        first_step,
+        callbacks.GoOnWithInterval(checkpoints.sums(start) if start else ()),
         callbacks.RefuseNan(),
         stop,
         callbacks.LogStep(),
         keras.callbacks.CSVLogger(str(workdir / "log.csv"), append=True),
-        callbacks.ShowPicture(board / "pictures", lambda: _picture(config, model, loaded)),
-        keras.callbacks.TensorBoard(str(board), write_graph=False),
-        callbacks.SaveCheckpoint(checkpoints),  # Last, so that no row of the log lacks one.
+        board.ShowPicture(shown / "pictures", lambda: _picture(config, model, loaded)),
+        board.ShowNumbers(shown),
+        # Last, so that no row of the log lacks one.
+        callbacks.SaveCheckpoint(checkpoints, config.save_every_steps, config.save_every_minutes),
     ]
     with stop:
         for begin, end, every in segments(start, config.steps, config.evaluate_every):
             epoch = begin // config.evaluate_every
-            model.fit(
-                batches(begin, end),
-                initial_epoch=epoch,
-                epochs=epoch + (end - begin) // every,
-                steps_per_epoch=every,
-                validation_data=loaded.validation,
-                callbacks=in_order,
-                verbose=1 if sys.stdout.isatty() else 2,  # A bar to watch, or a line to keep.
-                shuffle=False,
-            )
+            with contextlib.suppress(callbacks.Stopped):
+                model.fit(
+                    batches(begin, end),
+                    initial_epoch=epoch,
+                    epochs=epoch + (end - begin) // every,
+                    steps_per_epoch=every,
+                    validation_data=loaded.validation,
+                    callbacks=in_order,
+                    verbose=1 if sys.stdout.isatty() else 2,  # A bar to watch, or a line to keep.
+                    shuffle=False,
+                )
             if stop.requested:
-                checkpoints.save(model)
+                checkpoints.save(model, model.metrics_variables)
                 return int(model.optimizer.iterations.numpy()) < config.steps
     return False
 

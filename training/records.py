@@ -10,7 +10,9 @@ import platform
 import resource
 import subprocess
 
+from training import files
 from training.errors import UserError
+from training.lock import LOCK
 
 
 def write_text(path, text):
@@ -19,7 +21,7 @@ def write_text(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    files.put_in_place(unfinished, path)
 
 
 def write_json(path, record):
@@ -49,7 +51,7 @@ def config_in(workdir):
         if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
             raise UserError(f"{path} is no config of ours: give a new or empty folder.")
         return record["config"]
-    if workdir.exists() and any(workdir.iterdir()):
+    if workdir.exists() and not (workdir / LOCK).exists() and any(workdir.iterdir()):
         raise UserError(
             f"--workdir={workdir} holds files but no config.json, so it is no run of ours: give a "
             "new or empty folder."
