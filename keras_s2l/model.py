@@ -171,7 +171,14 @@ class ShuffleToLearn(PretextModel):
 
     def evaluate(self, *args, **kwargs):
         self.evaluation_shuffle.reset()
-        return super().evaluate(*args, **kwargs)
+        generator = self._loss_seed_generator()
+        if generator is None:
+            return super().evaluate(*args, **kwargs)
+        before = ops.convert_to_numpy(generator.state.value)
+        results = super().evaluate(*args, **kwargs)
+        # What training draws does not depend on when it is evaluated.
+        generator.state.assign(before)
+        return results
 
     def reorder(self, x, order):
         """Shuffles inputs and puts them back in order as the model would, to look at.

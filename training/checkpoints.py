@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import os
 import pathlib
 import re
@@ -66,14 +67,8 @@ class Checkpoints:
         began = time.monotonic()
         _refuse_not_finite(model, step)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _written(self.path(step)) as unfinished:
-            model.save_weights(unfinished, overwrite=True)
-            with h5py.File(unfinished, "a") as file:
-                for number, variable in enumerate(sums):
-                    file[f"{_SUMS}/{number:03d}"] = variable.numpy()
-            digest = hashlib.sha256(unfinished.read_bytes()).digest()
-            with unfinished.open("ab") as file:
-                file.write(digest)
+        content = _content(model, sums)
+        _write(self.path(step), content, hashlib.sha256(content).digest())
         for old in self.steps()[: -self.keep]:
             self.path(old).unlink()
         self.saves += 1
@@ -133,20 +128,37 @@ def _is_whole(path):
     return content[-_DIGEST_BYTES:] == hashlib.sha256(content[:-_DIGEST_BYTES]).digest()
 
 
-@contextlib.contextmanager
-def _written(path):
-    """Gives a path to write to; the file gets its name if all went well, and goes otherwise."""
+class _InMemory(io.BytesIO):
+    """What Keras takes for a file of weights; on a full disk HDF5 itself can crash the process."""
+
+    def __str__(self):
+        return "in_memory.weights.h5"
+
+
+def _content(model, sums=()):
+    """The bytes of a file of weights."""
+    memory = _InMemory()
+    model.save_weights(memory)
+    if sums:
+        with h5py.File(memory, "a") as file:
+            for number, variable in enumerate(sums):
+                file[f"{_SUMS}/{number:03d}"] = variable.numpy()
+    return memory.getbuffer()
+
+
+def _write(path, *parts):
     unfinished = path.with_name("unfinished.weights.h5")
     try:
-        yield unfinished
+        with unfinished.open("wb") as file:
+            for part in parts:
+                file.write(part)
         files.put_in_place(unfinished, path)
-    except (OSError, RuntimeError) as error:  # HDF5 raises both, over several lines.
-        unfinished.unlink(missing_ok=True)
-        number = getattr(error, "errno", None)
-        reason = os.strerror(number) if number else str(error).splitlines()[0]
+    except OSError as error:
+        with contextlib.suppress(OSError):  # Of a folder that is read-only.
+            unfinished.unlink(missing_ok=True)
         raise OSError(
-            f"{path} could not be written ({reason}). The checkpoints before are whole: mend this, "
-            "and the same command goes on."
+            f"{path} could not be written ({error.strerror or error}). The checkpoints before are "
+            "whole: mend this, and the same command goes on."
         ) from error
 
 
@@ -154,10 +166,9 @@ def save_weights(model, path):
     """`model.save_weights`, so that `path` is never seen half written.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If it cannot be written; nothing is left of it.
     """
-    with _written(path) as unfinished:
-        model.save_weights(unfinished, overwrite=True)
+    _write(path, _content(model))
 
 
 def load_weights(model, path):

@@ -174,9 +174,12 @@ def _fit(config, workdir, model, start, loaded, checkpoints, first_step):
     stop = callbacks.StopOnSignal()
     batches = functools.partial(material.batches_of, config, loaded.kind, loaded.examples)
     shown = workdir / "tensorboard"
+    sums = checkpoints.sums(start) if start else ()
+    if sums:  # Keras makes the variables of metrics at their first batch.
+        model.evaluate(loaded.validation.take(1), verbose=0)
     in_order = [
         first_step,
-        callbacks.GoOnWithInterval(checkpoints.sums(start) if start else ()),
+        callbacks.GoOnWithInterval(sums),
         callbacks.RefuseNan(),
         stop,
         callbacks.LogStep(),

@@ -1,10 +1,17 @@
 """Checkpoints come back whole: model, optimizer and step, or one clear error."""
 
+import errno
+import os
+import tempfile
+
 import keras
 import numpy as np
 import pytest
 
+from training import models
 from training.checkpoints import Checkpoints
+from training.config import OBJECTIVES, PretrainConfig
+from training.data.examples import Form
 from training.errors import UserError
 
 
@@ -54,13 +61,14 @@ def test_a_crash_while_saving_leaves_the_last_good_one(tmp_path, monkeypatch):
     checkpoints.save(model)
     train(model, 1)
 
-    def half_written(path, overwrite):
-        path.write_bytes(b"half")
-        raise OSError("No space left on device")
+    def no_space(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(model, "save_weights", half_written)
-    with pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left") as raised:
+        patch.setattr(os, "fsync", no_space)
         checkpoints.save(model)
+    assert "step_00000002.weights.h5 could not be written" in str(raised.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001.weights.h5"]
     assert Checkpoints(tmp_path).restore(make()) == 1
 
 
@@ -81,3 +89,85 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     Checkpoints(tmp_path).save(model)
     with pytest.raises(UserError, match="damaged or from another model"):
         Checkpoints(tmp_path).restore(make(units=3))
+
+
+def test_one_byte_that_differs_takes_the_one_before_and_keeps_the_damaged(tmp_path, capsys):
+    model, checkpoints = make(), Checkpoints(tmp_path)
+    for _ in range(2):
+        train(model, 1)
+        checkpoints.save(model)
+    path = checkpoints.path(2)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert checkpoints.restore(make()) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert str(path) in line and "is damaged" in line
+    assert path.with_name(path.name + ".damaged").read_bytes() == content
+    assert checkpoints.steps() == [1]
+
+
+def test_sums_of_an_interval_come_back_in_their_order(tmp_path):
+    model, checkpoints = make(), Checkpoints(tmp_path)
+    train(model, 1)
+    sums = [keras.Variable(float(number)) for number in range(12)]
+    checkpoints.save(model, sums)
+    assert [float(value) for value in checkpoints.sums(1)] == list(range(12))
+    assert checkpoints.restore(make()) == 1
+
+
+def test_what_is_no_number_is_not_saved(tmp_path):
+    model, checkpoints = make(), Checkpoints(tmp_path / "checkpoints")
+    train(model, 1)
+    model.optimizer.variables[-1].assign(np.inf * np.ones(3))  # The next update would be nan.
+    with pytest.raises(UserError, match="nan or infinite at step 1"):
+        checkpoints.save(model)
+    assert not checkpoints.folder.exists()
+
+
+def test_a_folder_that_is_read_only_is_one_line_and_keeps_what_it_has():
+    model = make()
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(folder)
+        train(model, 1)
+        checkpoints.save(model)
+        train(model, 1)
+        os.chmod(folder, 0o555)
+        user = os.geteuid()
+        try:
+            if user == 0:  # Who may write anywhere.
+                os.seteuid(65534)
+            with pytest.raises(OSError, match=r"could not be written \(Permission"):
+                checkpoints.save(model)
+        finally:
+            os.seteuid(user)
+            os.chmod(folder, 0o755)
+        assert checkpoints.restore(make()) == 1
+
+
+def generators_of(model):
+    """All that draws: generators of the layers and of the loss."""
+    found = [getattr(part, "seed_generator", None) for part in [*walk(model), model.loss]]
+    return [generator for generator in found if generator is not None]
+
+
+def walk(layer):
+    return [layer, *(inner for own in layer._layers for inner in walk(own))]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_generator_of_seeds_comes_back(objective, tmp_path):
+    config = PretrainConfig(
+        objective=objective, backbone="image", grid=(2, 2), jitter=2, num_permutations=5
+    )
+    form = Form("image", (16, 16, 3))
+    model = models.make_model(config, form)
+    for number, generator in enumerate(generators_of(model)):
+        generator.state.assign([7, 11 + number])
+    Checkpoints(tmp_path).save(model)
+    restored = models.make_model(config, form)
+    Checkpoints(tmp_path).restore(restored)
+    states = [generator.state.numpy().tolist() for generator in generators_of(restored)]
+    assert states == [[7, 11 + number] for number in range(len(states))]
+    # Patches move; all but views are shuffled, in training and in evaluation; one loss samples.
+    assert len(states) == {"contrastive": 1, "perturbed_samples": 4}.get(objective, 3)
