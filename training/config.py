@@ -271,6 +271,27 @@ class BenchmarkTrainingConfig:
             )
 
 
+@dataclasses.dataclass(frozen=True)
+class SoakConfig:
+    """A run that is killed again and again."""
+
+    pretrain: str = _flag("--recipe=notes", "flags of training.pretrain, but steps and workdir")
+    minutes: float = _flag(60.0, "how long the run is disturbed")
+    kill_seconds: tuple[int, ...] = _flag((60, 120), "shortest and longest time between kills")
+    seed: int = _flag(0, "times and kinds of kills follow from it")
+
+    def check(self):
+        """Raises `UserError` for numbers out of range."""
+        if not 0 < self.minutes < math.inf:
+            raise UserError(f"--minutes must be above 0. Received: {self.minutes}.")
+        if len(self.kill_seconds) != 2 or not 0 < self.kill_seconds[0] <= self.kill_seconds[1]:
+            raise UserError(
+                "--kill_seconds must be two numbers above 0, the shorter one first, such as "
+                f"60,120. Received: {','.join(map(str, self.kill_seconds))}."
+            )
+        _check_seed(self)
+
+
 REGIMES = ("pooled", "mixed")
 REGULARIZATIONS = ("l2", "kl")
 BACKENDS = ("tensorflow", "jax")

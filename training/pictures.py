@@ -120,6 +120,24 @@ def transfer_curves(tasks):
     return figure
 
 
+def memory(processes, kills):
+    """Resident memory over time.
+
+    Args:
+        processes: Of each process a list of `(second, mebibytes)`.
+        kills: Seconds at which one was ended.
+    """
+    figure = matplotlib.figure.Figure((8, 3.5), layout="constrained")
+    axis = figure.subplots()
+    for samples in processes:
+        axis.plot(*zip(*samples), color="C0")
+    for second in kills:
+        axis.axvline(second, color="gray", linestyle=":", linewidth=0.8)
+    axis.set(xlabel="seconds; dotted: a process was killed", ylabel="resident memory, MiB")
+    axis.set_ylim(bottom=0)
+    return figure
+
+
 def ranking_times(times):
     """Time for each entry of a row against its length, of all contenders of a benchmark.
 
