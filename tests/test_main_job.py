@@ -286,6 +286,7 @@ def test_a_demo_refuses_a_folder_of_other_things(tmp_path):
         "training.pretrain",
         "training.transfer",
         "training.demo",
+        "training.soak",
         "export.export_encoder",
     ],
 )

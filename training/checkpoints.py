@@ -88,21 +88,20 @@ class Checkpoints:
         steps = self.steps()
         if not steps:
             return 0
-        whole = [step for step in steps if _is_whole(self.path(step))]
-        if not whole:
+        newest = next((step for step in reversed(steps) if _is_whole(self.path(step))), None)
+        if newest is None:
             raise UserError(
                 f"{self.path(steps[-1])} cannot be restored: it is damaged, and so are all before "
                 f"it. Start in a new --workdir, or remove {self.folder} to begin again."
             )
-        path = self.path(whole[-1])
+        path = self.path(newest)
         load_weights(model, path)
-        if int(model.optimizer.iterations.numpy()) != whole[-1]:
-            raise UserError(f"{path} was not saved at step {whole[-1]}: remove it and start again.")
-        for step in steps[steps.index(whole[-1]) + 1 :]:
-            damaged = self.path(step)
+        if int(model.optimizer.iterations.numpy()) != newest:
+            raise UserError(f"{path} was not saved at step {newest}: remove it and start again.")
+        for damaged in [self.path(step) for step in steps if step > newest]:
             os.replace(damaged, f"{damaged}.damaged")
             print(f"{damaged} is damaged: kept as {damaged.name}.damaged, and the one before taken")
-        return whole[-1]
+        return newest
 
     def sums(self, step):
         """The sums of metrics that a checkpoint holds: arrays, none at the end of an interval."""
@@ -124,7 +123,7 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def _is_whole(path):
-    content = path.read_bytes()
+    content = memoryview(path.read_bytes())
     return content[-_DIGEST_BYTES:] == hashlib.sha256(content[:-_DIGEST_BYTES]).digest()
 
 

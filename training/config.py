@@ -282,12 +282,15 @@ class SoakConfig:
 
     def check(self):
         """Raises `UserError` for numbers out of range."""
-        if not 0 < self.minutes < math.inf:
-            raise UserError(f"--minutes must be above 0. Received: {self.minutes}.")
         if len(self.kill_seconds) != 2 or not 0 < self.kill_seconds[0] <= self.kill_seconds[1]:
             raise UserError(
                 "--kill_seconds must be two numbers above 0, the shorter one first, such as "
                 f"60,120. Received: {','.join(map(str, self.kill_seconds))}."
+            )
+        if not self.kill_seconds[0] <= 60 * self.minutes < math.inf:
+            raise UserError(
+                f"--minutes must be long enough for a kill after {self.kill_seconds[0]} s. "
+                f"Received: {self.minutes}."
             )
         _check_seed(self)
 

@@ -55,8 +55,9 @@ def _refuse_other_settings(workdir, stored, settings):
 def run(config, workdir):
     """Trains up to `config.steps`, from the newest checkpoint of the workdir.
 
-    Ctrl-C or SIGTERM ends the step at hand, saves a checkpoint and returns. At the end it writes
-    `final.weights.h5`, `report.json` and the pictures.
+    Ctrl-C or SIGTERM ends the step at hand, saves a checkpoint and returns. However often a run is
+    stopped or killed, it ends with the weights and the log of one that never was. At the end it
+    writes `final.weights.h5`, `report.json` and the pictures.
 
     Args:
         config: `PretrainConfig`.

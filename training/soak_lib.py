@@ -80,7 +80,7 @@ def _disturb(config, processes, folder):
     """Kills and starts again until the time is over; gives the kills."""
     draw, kills = random.Random(config.seed), []
     deadline = time.monotonic() + 60 * config.minutes
-    while (left := deadline - time.monotonic()) > 0:
+    while (left := deadline - time.monotonic()) >= config.kill_seconds[0]:
         processes.start(folder, ENDLESS)
         processes.watch(min(draw.uniform(*config.kill_seconds), left))
         number = draw.choice([signal.SIGKILL, signal.SIGTERM])

@@ -116,6 +116,23 @@ def test_evaluate_uses_the_same_orders_every_time_even_after_training(built):
     assert built.evaluate(x, batch_size=8, verbose=0) == first
 
 
+def test_what_training_draws_does_not_depend_on_evaluations():
+    x = ramps(8)
+    weights = []
+    for evaluations in (0, 2):
+        keras.utils.set_random_seed(0)
+        model = make()
+        loss = keras_s2l.FenchelYoungRankLoss(num_samples=1, seed=3)
+        model.compile("sgd", loss, jit_compile=False)
+        for _ in range(2):
+            model.fit(x, batch_size=8, shuffle=False, verbose=0)
+            for _ in range(evaluations):
+                model.evaluate(x, verbose=0)
+        weights.append(model.get_weights())
+    for first, second in zip(*weights):
+        np.testing.assert_array_equal(first, second)
+
+
 def test_validation_in_fit_is_what_evaluate_says(built):
     built.compile(keras.optimizers.SGD(0.1), jit_compile=False)
     x = ramps(20)

@@ -1,10 +1,14 @@
 """How a run is cut into segments, resumed, and ended when its loss is no number."""
 
 import dataclasses
+import types
 
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
-from training import callbacks, pretrain_lib, records
+from training import callbacks, lock, pretrain_lib, records
 from training.config import PretrainConfig
 from training.errors import UserError
 
@@ -40,6 +44,24 @@ def test_a_workdir_keeps_its_settings_and_may_be_given_more_steps(tmp_path):
     assert again == stored
     more = pretrain_lib.resume_config(tmp_path, PretrainConfig(), {"steps": 8, "seed": 9})
     assert more == dataclasses.replace(stored, steps=8)
+
+
+def test_how_often_it_is_saved_may_change(tmp_path):
+    stored = PretrainConfig(steps=5, save_every_steps=2)
+    records.write_config(tmp_path, stored)
+    changes = {"save_every_steps": 3, "save_every_minutes": 0.5}
+    again = pretrain_lib.resume_config(tmp_path, PretrainConfig(), changes)
+    assert again == dataclasses.replace(stored, **changes)
+    (tmp_path / "final.weights.h5").touch()
+    records.write_json(tmp_path / "report.json", {"config": records.as_json(stored)})
+    assert pretrain_lib.finished(again, tmp_path) is not None
+    assert pretrain_lib.finished(dataclasses.replace(again, steps=6), tmp_path) is None
+
+
+def test_a_run_killed_before_its_config_was_written_leaves_a_new_workdir(tmp_path):
+    with lock.held(tmp_path):
+        (tmp_path / "config.json.unfinished").write_text('{"con')
+    assert pretrain_lib.resume_config(tmp_path, PretrainConfig(), {}) == PretrainConfig()
 
 
 def test_other_settings_are_refused_by_name(tmp_path):
@@ -85,13 +107,66 @@ def test_weights_that_an_update_spoilt_are_not_saved():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"seed": -1}, {"learning_rate": 0.0}, {"sigma": -1.0}, {"batch_size": 0}]
+    "changes",
+    [
+        *({"seed": -1}, {"learning_rate": 0.0}, {"sigma": -1.0}, {"batch_size": 0}),
+        *({"save_every_steps": -1}, {"save_every_minutes": -0.5}),
+    ],
 )
 def test_numbers_out_of_range_are_refused_by_name(changes, tmp_path):
     (name,) = changes
     with pytest.raises(UserError, match=f"--{name} must be"):
         pretrain_lib.run(dataclasses.replace(PretrainConfig(), **changes), tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+class _Saved(list):
+    """Notes at which step a checkpoint is asked for, in place of writing one."""
+
+    def save(self, model, sums=()):
+        self.append((int(model.optimizer.iterations.numpy()), bool(sums)))
+
+
+def saved(monkeypatch, seconds_a_step, **settings):
+    """Steps at which a fit of two intervals of 5 steps saves, and whether an interval had begun."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", jit_compile=False)
+    clock = [0.0]
+    monkeypatch.setattr(callbacks, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
+    checkpoints = _Saved()
+    x = np.ones((10, 1), "float32")
+
+    def tick(batch, logs):
+        clock[0] += seconds_a_step
+
+    model.fit(
+        tf.data.Dataset.from_tensor_slices((x, x)).batch(1),
+        validation_data=(x, x),
+        epochs=2,
+        steps_per_epoch=5,
+        verbose=0,
+        callbacks=[
+            keras.callbacks.LambdaCallback(on_train_batch_end=tick),
+            callbacks.SaveCheckpoint(checkpoints, **settings),
+        ],
+    )
+    return checkpoints
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, []),
+        ({"every_steps": 2}, [2, 4, 6, 8]),
+        ({"every_minutes": 1.0}, [3, 8]),  # 20 s a step, from the last one on.
+        ({"every_minutes": 2.0}, []),
+        ({"every_steps": 4, "every_minutes": 1.0}, [3, 4, 8]),
+    ],
+)
+def test_checkpoints_come_at_evaluations_and_as_often_as_asked(settings, expected, monkeypatch):
+    at = saved(monkeypatch, seconds_a_step=20.0, **settings)
+    assert [step for step, within in at if within] == expected
+    assert [step for step, within in at if not within] == [5, 10]
 
 
 class _Step:

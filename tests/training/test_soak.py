@@ -24,7 +24,7 @@ def test_a_run_that_is_killed_twice_ends_as_one_left_alone(tmp_path):
         f"--cache_dir='{tmp_path}/cache' --channels=1 --grid=2,2 --gap=0 --jitter=1 "
         "--batch_size=4 --evaluate_every=50 --save_every_steps=3"
     )
-    config = SoakConfig(pretrain=settings, minutes=0.3, kill_seconds=(9, 9), seed=1)
+    config = SoakConfig(pretrain=settings, minutes=0.45, kill_seconds=(9, 9), seed=1)
     report = soak_lib.run(config, tmp_path / "soak")
     assert len(report["kills"]) == 2
     assert report["same_weights"] and report["same_log"]
@@ -65,5 +65,5 @@ def test_numbers_out_of_range_are_refused_by_name(changes, name, tmp_path):
 
 def test_a_run_that_ends_by_itself_is_an_error_that_says_where_to_look(tmp_path):
     with pytest.raises(UserError, match=r"ended with status 1 .*output\.txt says why"):
-        soak_lib.run(SoakConfig(pretrain="--no_such_flag", minutes=0.5), tmp_path)
+        soak_lib.run(SoakConfig(pretrain="--no_such_flag", minutes=1.0), tmp_path)
     assert "no_such_flag" in (tmp_path / "output.txt").read_text()
