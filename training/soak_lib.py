@@ -171,9 +171,9 @@ def page(report):
     peaks = report["peak_mebibytes"]
     return (
         f"# A run of {report['steps']} steps, killed {len(signals)} times\n\n"
-        f"{signals.count('SIGKILL')} by SIGKILL, {signals.count('SIGTERM')} by SIGTERM. Weights "
-        f"{_verdict(report['same_weights'])}, log {_verdict(report['same_log'])} as those of a run "
-        "that was left alone.\n\n"
+        f"{signals.count('SIGKILL')} by SIGKILL, {signals.count('SIGTERM')} by SIGTERM. Compared "
+        f"with a run that was left alone: weights {_verdict(report['same_weights'])}, log "
+        f"{_verdict(report['same_log'])}.\n\n"
         f"- Taking up the last checkpoint took {report['seconds_restoring']:.3f} s. The first step "
         f"ended {first['resumed']:.2f} s after the start of the run, {first['fresh']:.2f} s of the "
         "one left alone; each was measured once.\n"
@@ -187,4 +187,4 @@ def page(report):
 
 
 def _verdict(same):
-    return "the same, bit for bit," if same else "NOT the same"
+    return "the same, bit for bit" if same else "NOT the same"
