@@ -9,6 +9,7 @@ PROJECTION = 128  # Dimensions in which views are compared, as in SimCLR.
 _MASKED = -1e9  # A view is not compared with itself.
 
 
+@keras.saving.register_keras_serializable(package="keras_s2l")
 class ContrastiveLearner(PretextModel):
     """Tells which two views come from the same example, among all views of a batch.
 
@@ -66,6 +67,7 @@ def _similarities(projections):
     return partner, ops.matmul(projections, ops.transpose(projections)) + _MASKED * itself
 
 
+@keras.saving.register_keras_serializable(package="keras_s2l")
 class NTXentLoss(keras.losses.Loss):
     """Normalised, temperature-scaled cross-entropy: which of the other views is the partner.
 

@@ -10,8 +10,8 @@ import keras
 
 from training import callbacks, material, models, objectives, pictures, records
 from training.checkpoints import Checkpoints, save_weights
-from training.config import NOT_STATED_IN_THE_PAPER, changed
-from training.data import sets
+from training.config import MAY_CHANGE, NOT_STATED_IN_THE_PAPER, changed
+from training.data import sets, stream
 from training.data.examples import Form
 from training.errors import UserError
 
@@ -24,7 +24,8 @@ def resume_config(workdir, recipe_config, changes):
     Args:
         workdir: Folder of the run.
         recipe_config: `PretrainConfig` for a new run.
-        changes: Fields that the user set. In a workdir that holds a run only `steps` may differ.
+        changes: Fields that the user set. In a workdir that holds a run only `steps`, and what says
+            where data come from, may differ.
 
     Raises:
         UserError: If the workdir holds another run, or something that was set would do nothing.
@@ -35,7 +36,7 @@ def resume_config(workdir, recipe_config, changes):
     different = [
         f"--{name} is {getattr(stored, name)!r} there, {value!r} now"
         for name, value in changes.items()
-        if name != "steps" and getattr(stored, name) != value
+        if name not in MAY_CHANGE and getattr(stored, name) != value
     ]
     if different:
         raise UserError(
@@ -64,9 +65,11 @@ def run(config, workdir):
     began = time.monotonic()
     config.check()
     workdir = pathlib.Path(workdir)
-    _refuse_workdir_in_folder(config, workdir)
+    records.refuse_workdir_in_folder(config, workdir)
     if (report := finished(config, workdir)) is not None:
         return report
+    if config.data_service:
+        stream.refuse_unreachable(config.data_service)
     data_set = sets.of(config)
     model = models.make_model(config, data_set)  # Refuses what does not fit before all else.
     checkpoints = Checkpoints(workdir / "checkpoints")
@@ -128,21 +131,15 @@ def form_in(workdir):
     return Form(data["kind"], tuple(data["shape"]))
 
 
-def _refuse_workdir_in_folder(config, workdir):
-    if config.folder and workdir.resolve().is_relative_to(pathlib.Path(config.folder).resolve()):
-        raise UserError(
-            f"--workdir={workdir} lies within --folder={config.folder}: the pictures of the run "
-            "would be taken for examples. Give a folder elsewhere."
-        )
-
-
 def finished(config, workdir):
     """The report of a run that has all its steps behind it, or `None`."""
     path = workdir / "report.json"
     if not path.exists() or not (workdir / FINAL_WEIGHTS).exists():
         return None
     report = records.read_json(path)
-    return report if report.get("config") == records.as_json(config) else None
+    now, then = records.as_json(config), report.get("config") or {}
+    free = dict.fromkeys(set(MAY_CHANGE) - {"steps"})
+    return report if {**then, **free} == {**now, **free} else None
 
 
 def _fit(config, workdir, model, start, loaded, checkpoints):
@@ -172,9 +169,15 @@ def _fit(config, workdir, model, start, loaded, checkpoints):
                 verbose=1 if sys.stdout.isatty() else 2,  # A bar to watch, or a line to keep.
                 shuffle=False,
             )
+            step = int(model.optimizer.iterations.numpy())
             if stop.requested:
                 checkpoints.save(model)
-                return int(model.optimizer.iterations.numpy()) < config.steps
+                return step < config.steps
+            if step != end:
+                raise UserError(
+                    f"The data ended at step {step} of {end}: was a worker of the tf.data service "
+                    "lost? The same command goes on from the last checkpoint."
+                )
     return False
 
 

@@ -217,7 +217,15 @@ def test_a_data_service_feeds_a_run_as_its_own_pipeline_does(tmp_path):
         dataclasses.replace(config, data_service=dispatcher.target), tmp_path / "fed"
     )
     assert fed["held_out"] == alone["held_out"]
-    del worker
+    # Where it is taken up again the service may be another one.
+    more = dataclasses.replace(config, steps=4)
+    alone = pretrain_lib.run(more, tmp_path / "alone")
+    fed = pretrain_lib.run(
+        dataclasses.replace(more, data_service=dispatcher.target), tmp_path / "fed"
+    )
+    assert fed["held_out"] == alone["held_out"]
+    worker._stop()
+    dispatcher._stop()
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

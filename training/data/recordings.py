@@ -68,7 +68,8 @@ def pooled(windows, starts):
     if len(starts) == len(windows):
         return windows
     counts = np.diff(starts, append=len(windows))
-    return np.add.reduceat(windows, starts) / counts.reshape(-1, *[1] * (windows.ndim - 1))
+    sums = np.add.reduceat(windows, starts)
+    return sums / counts.reshape(-1, *[1] * (windows.ndim - 1)).astype(sums.dtype)
 
 
 def windows_of(starts, num_windows, chosen):
