@@ -37,8 +37,10 @@ class ContrastiveLearner(PretextModel):
         if not isinstance(inputs, dict):
             return super().call(inputs, training=training)
         views = inputs["views"]
-        # Both of all examples together: batch normalisation must not tell the two apart.
-        return super().call(ops.concatenate([views[:, 0], views[:, 1]]), training=training)
+        # Both of all examples together: batch normalisation must not tell the two apart. Views are
+        # cut at random already: patches are not.
+        patches = self.patches(ops.concatenate([views[:, 0], views[:, 1]]), training=False)
+        return self.context_free_network(patches, training=training)
 
     def train_step(self, data):
         return super().train_step(self._task(data))
