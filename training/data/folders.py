@@ -9,7 +9,7 @@ import pathlib
 import numpy as np
 import tqdm
 
-from training.data import decoding, folder_files, labels_csv
+from training.data import decoding, folder_files, labels_csv, recordings
 from training.data.examples import Examples
 from training.data.prepared import prepared
 from training.errors import UserError
@@ -84,7 +84,7 @@ def load(folder, split, settings, cache_dir=None):
         classes,
         settings.sample_rate if kind == "audio" else None,
         examples.left_out,
-        groups=np.unique(examples.names, return_inverse=True)[1] if kind == "audio" else None,
+        groups=recordings.runs(examples.names) if kind == "audio" else None,
     )
 
 
@@ -99,7 +99,8 @@ def _labels(files, names):
 
 def _warn_of_what_lacks(folder, split, files, column, classes):
     """Prints in one line which classes a split does not show."""
-    lacking = [name for number, name in enumerate(classes) if number not in set(column)]
+    shown = set(column.tolist())
+    lacking = [name for number, name in enumerate(classes) if number not in shown]
     if not lacking:
         return
     num_files = collections.Counter(file.label for file in files)

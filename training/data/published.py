@@ -8,9 +8,7 @@ import json
 import os
 from collections.abc import Callable
 
-import numpy as np
-
-from training.data import decoding
+from training.data import decoding, recordings
 from training.data.examples import Examples
 from training.data.folders import MOST_CORRUPT
 from training.data.prepared import prepared
@@ -70,7 +68,7 @@ def load(name, kind, items, settings, cache_dir, depends_on, classes):
         classes,
         settings.sample_rate if kind == "audio" else None,
         examples.left_out,
-        groups=_runs(examples.names) if kind == "audio" else None,
+        groups=recordings.runs(examples.names) if kind == "audio" else None,
     )
 
 
@@ -113,8 +111,3 @@ def _decode_ahead(items):
                 yield ahead.popleft()
         yield from ahead
 
-
-def _runs(names):
-    """Numbers the runs of equal names: those of `a, a, b` are 0, 0, 1."""
-    names = np.array(names)
-    return np.cumsum(np.append(False, names[1:] != names[:-1]))
