@@ -114,18 +114,36 @@ def decode_all(paths, kind, settings):
     Yields:
         An iterator like `decode` for each path, in their order. Use each up before the next.
     """
-    num_threads = min(2 * os.cpu_count(), 16)
     in_graph = kind == "audio" and graph_decoding.available()
-    decoded = graph_decoding.decode_all(paths, num_threads) if in_graph else itertools.repeat(None)
+    decoded = (
+        graph_decoding.decode_all(paths, _num_threads()) if in_graph else itertools.repeat(None)
+    )
+    files = ((path, decode(path, kind, settings, sound)) for path, sound in zip(paths, decoded))
+    for _, parts in in_threads(files):
+        yield parts
+
+
+def in_threads(files):
+    """Runs iterators in threads, a few ahead of the one that is asked for.
+
+    Args:
+        files: Iterator of pairs: anything, and an iterator like `decode`.
+
+    Yields:
+        The same, in their order. Use each iterator up before the next.
+    """
+    num_threads = _num_threads()
     with concurrent.futures.ThreadPoolExecutor(num_threads) as threads:
         ahead = collections.deque()
-        for path, sound in zip(paths, decoded):
-            parts = decode(path, kind, settings, sound)
-            ahead.append((parts, threads.submit(next, parts, None)))
+        for file, parts in files:
+            ahead.append((file, _one_ahead(threads, parts, threads.submit(next, parts, None))))
             if len(ahead) > num_threads:
-                yield _one_ahead(threads, *ahead.popleft())
-        while ahead:
-            yield _one_ahead(threads, *ahead.popleft())
+                yield ahead.popleft()
+        yield from ahead
+
+
+def _num_threads():
+    return min(2 * os.cpu_count(), 16)
 
 
 def _one_ahead(threads, parts, future):

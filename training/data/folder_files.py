@@ -95,11 +95,14 @@ def draw_splits(groups):
     Returns:
         "train" (four fifths of the groups) or "test", by name.
     """
-    splits = {}
-    for name, group in groups.items():
-        draw = int.from_bytes(hashlib.sha256(group.encode()).digest()[:4], "big") / 2**32
-        splits[name] = "test" if draw < TEST_SHARE else "train"
-    return splits
+    return {
+        name: "test" if drawn(group) < TEST_SHARE else "train" for name, group in groups.items()
+    }
+
+
+def drawn(group):
+    """A number in [0, 1) that looks random, and is always the same for a name."""
+    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:4], "big") / 2**32
 
 
 def _check_groups(groups, split_of):

@@ -1,11 +1,8 @@
 """Published data sets: labelled items, decoded one by one to arrays of one shape."""
 
-import collections
-import concurrent.futures
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable
 
 from training.data import decoding, recordings
@@ -28,8 +25,8 @@ class Item:
     Attributes:
         name: What to call it.
         labels: Numbers, or booleans of all classes, by task.
-        decode: `decode()` gives it as a list of `decoding.Decoded`, or raises
-            `decoding.CorruptFile`. It is called in a thread.
+        decode: `decode()` gives an iterable of `decoding.Decoded`, or raises
+            `decoding.CorruptFile`, as `decoding.decode` does. It is run in a thread.
     """
 
     name: str
@@ -75,20 +72,18 @@ def load(name, kind, items, settings, cache_dir, depends_on, classes):
 def _examples(name, items):
     """Yields `(input, labels, name)` of each example; returns why items were left out, by name."""
     left_out, corrupt, num_items, any_used = {}, [], 0, False
-    for item, decoded in _decode_ahead(items):
+    for item, parts in decoding.in_threads((item, _parts(item)) for item in items):
         num_items += 1
         try:
-            parts = decoded.result()
+            for part in parts:
+                for example in part.inputs:
+                    any_used = True
+                    yield example, item.labels, item.name
+                if part.left_out:
+                    left_out[item.name] = part.left_out
         except decoding.CorruptFile as error:
             corrupt.append(item.name)
             left_out[item.name] = f"corrupt: {error}"
-            continue
-        if parts[-1].left_out:
-            left_out[item.name] = parts[-1].left_out
-        for part in parts:
-            for example in part.inputs:
-                any_used = True
-                yield example, item.labels, item.name
     if len(corrupt) > max(1, MOST_CORRUPT * num_items):
         raise UserError(
             f"{len(corrupt)} of {num_items} examples of {name} are corrupt, the first is "
@@ -100,14 +95,6 @@ def _examples(name, items):
     return left_out
 
 
-def _decode_ahead(items):
-    """Yields each item with a future of what it decodes to, which a few threads work at."""
-    num_threads = min(2 * os.cpu_count(), 16)
-    with concurrent.futures.ThreadPoolExecutor(num_threads) as threads:
-        ahead = collections.deque()
-        for item in items:
-            ahead.append((item, threads.submit(item.decode)))
-            if len(ahead) > num_threads:
-                yield ahead.popleft()
-        yield from ahead
-
+def _parts(item):
+    """Begins to decode where it is first asked, in its thread."""
+    yield from item.decode()
