@@ -14,7 +14,6 @@ from training.data.examples import Examples
 from training.data.prepared import prepared
 from training.errors import UserError
 
-MOST_CORRUPT = 0.01  # Of the files. More of them, and something is wrong with the folder.
 MOST_NAMED = 10  # Classes in a warning.
 
 
@@ -64,7 +63,7 @@ def load(folder, split, settings, cache_dir=None):
     examples = prepared(
         f"{kind}-{_digest(folder, chosen, settings)}",
         cache_dir,
-        _examples(folder, kind, chosen, settings, max(1, MOST_CORRUPT * len(files))),
+        _examples(folder, kind, chosen, settings, len(files)),
     )
     labels, classes = {}, {}
     num_labelled = sum(file.label is not None for file in files)
@@ -133,9 +132,9 @@ def _cannot_read(path, error):
     )
 
 
-def _examples(folder, kind, files, settings, most_corrupt):
+def _examples(folder, kind, files, settings, num_all):
     """Yields `(input, labels, name)` of each example; returns why files were left out, by name."""
-    left_out, corrupt, any_used = {}, [], False
+    left_out, corrupt, any_used = {}, {}, False
     sample_rates, num_mixed = collections.Counter(), 0
     decoded = decoding.decode_all([folder / file.name for file in files], kind, settings)
     progress = tqdm.tqdm(decoded, "Decoding", len(files), unit="file", mininterval=1.0)
@@ -146,13 +145,9 @@ def _examples(folder, kind, files, settings, most_corrupt):
                     any_used = True
                     yield example, {}, file.name
         except decoding.CorruptFile as error:
-            corrupt.append(file.name)
-            left_out[file.name] = f"corrupt: {error}"
-            if len(corrupt) > most_corrupt:
-                raise UserError(
-                    f"{len(corrupt)} of the first {number} files of {folder} are corrupt, the "
-                    f"first is {corrupt[0]} ({left_out[corrupt[0]]}). Mend or remove them."
-                ) from error
+            corrupt[file.name] = left_out[file.name] = f"corrupt: {error}"
+            what, mend = f"files of {folder}", "Mend or remove them."
+            decoding.refuse_corrupt(corrupt, number, num_all, what, mend)
             continue
         except OSError as error:
             raise _cannot_read(folder / file.name, error) from error

@@ -63,6 +63,7 @@ def load_folder(folder, split, settings, cache_dir=None):
         f"nsynth-{split}",
         "audio",
         _items(folder / "audio", notes, settings),
+        len(notes),
         settings,
         cache_dir,
         [(name, labels, files[name]) for name, labels in notes.items()],

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from training.data import decoding, recordings
 from training.data.examples import Examples
-from training.data.folders import MOST_CORRUPT
 from training.data.prepared import prepared
 from training.errors import UserError
 
@@ -34,13 +33,14 @@ class Item:
     decode: Callable
 
 
-def load(name, kind, items, settings, cache_dir, depends_on, classes):
+def load(name, kind, items, num_items, settings, cache_dir, depends_on, classes):
     """Loads the items of one split; decodes them at their first use, a few at a time.
 
     Args:
         name: What to call the split, in errors and in the cache.
         kind: As of `Examples`.
         items: Iterator of `Item`, which is not touched if they lie decoded.
+        num_items: How many there are, or may be at most.
         settings: `decoding.Settings`.
         cache_dir: As for `prepared`.
         depends_on: What else the items depend on, in JSON's types.
@@ -57,7 +57,7 @@ def load(name, kind, items, settings, cache_dir, depends_on, classes):
     used = {setting: getattr(settings, setting) for setting in SETTINGS_OF[kind]}
     record = json.dumps([decoding.VERSION, used, depends_on])
     digest = hashlib.sha256(record.encode()).hexdigest()[:16]
-    examples = prepared(f"{name}-{digest}", cache_dir, _examples(name, items))
+    examples = prepared(f"{name}-{digest}", cache_dir, _examples(name, items, num_items))
     return Examples(
         kind,
         examples.inputs,
@@ -69,9 +69,9 @@ def load(name, kind, items, settings, cache_dir, depends_on, classes):
     )
 
 
-def _examples(name, items):
+def _examples(name, items, most_items):
     """Yields `(input, labels, name)` of each example; returns why items were left out, by name."""
-    left_out, corrupt, num_items, any_used = {}, [], 0, False
+    left_out, corrupt, num_items, any_used = {}, {}, 0, False
     for item, parts in decoding.in_threads((item, _parts(item)) for item in items):
         num_items += 1
         try:
@@ -82,17 +82,18 @@ def _examples(name, items):
                 if part.left_out:
                     left_out[item.name] = part.left_out
         except decoding.CorruptFile as error:
-            corrupt.append(item.name)
-            left_out[item.name] = f"corrupt: {error}"
-    if len(corrupt) > max(1, MOST_CORRUPT * num_items):
-        raise UserError(
-            f"{len(corrupt)} of {num_items} examples of {name} are corrupt, the first is "
-            f"{corrupt[0]} ({left_out[corrupt[0]]}). Get the data set again."
-        )
+            corrupt[item.name] = left_out[item.name] = f"corrupt: {error}"
+            _refuse_corrupt(name, corrupt, num_items, most_items)
+    _refuse_corrupt(name, corrupt, num_items, num_items)
     if not any_used:
         first = "".join(f", the first is {n} ({why})" for n, why in [*left_out.items()][:1])
         raise UserError(f"None of {num_items} examples of {name} can be used{first}.")
     return left_out
+
+
+def _refuse_corrupt(name, corrupt, num_items, of):
+    what, mend = f"examples of {name}", "Get the data set again."
+    decoding.refuse_corrupt(corrupt, num_items, of, what, mend)
 
 
 def _parts(item):
