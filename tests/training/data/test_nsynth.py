@@ -93,7 +93,7 @@ def test_the_folder_gives_what_tfds_gives(load, tmp_path):
             np.testing.assert_array_equal(labels, theirs.labels[task][in_order])
         difference = ours.inputs.astype(int) - theirs.inputs[in_order]
         assert np.abs(difference).max() <= 1  # The last bit of a file's 16.
-    features = tfds.builder("nsynth/full").info.features
+    features = tfds.builder("nsynth/full", data_dir=tmp_path).info.features
     assert list(nsynth.FAMILIES) == features["instrument"]["family"].names
     assert ours.classes["family"] == theirs.classes["family"]
 

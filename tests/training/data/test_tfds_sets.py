@@ -390,8 +390,8 @@ def test_memory_stays_small(tmp_path):
     tracemalloc.stop()
 
 
-def test_tfds_knows_the_sources():
+def test_tfds_knows_the_sources(tmp_path):
     for source in sources.SOURCES.values():
-        features = tfds.builder(source.name).info.features
+        features = tfds.builder(source.name, data_dir=tmp_path).info.features
         assert source.kind in features
         assert all(tfds_sets._feature(features, path) for path in source.labels.values())
