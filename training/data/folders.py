@@ -11,7 +11,7 @@ import tqdm
 
 from training.data import decoding, folder_files, labels_csv, recordings
 from training.data.examples import Examples
-from training.data.prepared import prepared
+from training.data.prepared import Prepared, prepared
 from training.errors import UserError
 
 MOST_NAMED = 10  # Classes in a warning.
@@ -23,22 +23,25 @@ def load(folder, split, settings, cache_dir=None):
     The classes are the folder's subfolders; or they stand in its `labels.csv`, with the columns
     `path` and `label`, and, if wanted, `split` ("train" or "test") and `group`. What lies beside
     the subfolders, or is not in `labels.csv`, has no label. Where no split is given a fifth of the
-    files is the test split, drawn by their names; files of a group stay together.
+    files is for testing, drawn by their names, labelled or not; files of a group stay together. So
+    files that get labels after pre-training stay on their side.
 
     A sound gives an example for each window, a picture or a clip gives one: `decoding.decode` says
-    how. The same files and settings are not decoded again, whatever their labels.
+    how. All files of a side are decoded, once; the labelled ones are chosen from these, so labels
+    may change without decoding again.
 
     Args:
         folder: Path of the folder; hidden files, and suffixes not in `decoding.SUFFIXES`, are
             ignored.
-        split: "train" or "test": of the labelled files, or of all if there is no label at all.
-            "unlabelled": all files, labelled or not, but those of the test split's groups.
+        split: "unlabelled" and "held_out": all files to learn from and all to test on, labelled or
+            not. "train" and "test": the labelled ones of these, or all if there is no label at all.
         settings: `decoding.Settings`.
         cache_dir: As for `prepared`.
 
     Returns:
-        `Examples`, in the order of their files' names, with the int64 labels "label" unless there
-        are none or the split is "unlabelled"; for sounds the `groups` are the files. Its
+        `Examples`, in the order of their files' names, for "train" and "test" with the int64 labels
+        "label" unless there are none; for sounds the `groups` are the files. The inputs are a
+        memory map, but where some files lack a label the labelled ones are copied into memory. Its
         `left_out` names the files of this split that are corrupt, too short, of one colour or, in
         part or whole, silent.
 
@@ -54,26 +57,29 @@ def load(folder, split, settings, cache_dir=None):
         )
     folder = pathlib.Path(folder).expanduser()
     kind, files = folder_files.list_files(folder)
+    num_labelled = sum(file.label is not None for file in files)
     chosen = folder_files.files_of(files, split)
     if not chosen:
+        labelled = "labelled " if split in folder_files.WHOLE and num_labelled else ""
         raise UserError(
-            f"The {split} split of {folder} has no files: add some, or give {labels_csv.NAME} a "
-            "column `split`."
+            f"The {split} split of {folder} has no {labelled}files: add some, or give "
+            f"{labels_csv.NAME} a column `split`."
         )
+    whole = folder_files.files_of(files, folder_files.WHOLE.get(split, split))
     examples = prepared(
-        f"{kind}-{_digest(folder, chosen, settings)}",
+        f"{kind}-{_digest(folder, whole, settings)}",
         cache_dir,
-        _examples(folder, kind, chosen, settings, len(files)),
+        _examples(folder, kind, whole, settings, len(files)),
     )
+    examples = _of_files(examples, folder, chosen)
     labels, classes = {}, {}
-    num_labelled = sum(file.label is not None for file in files)
     if split == "train" and 0 < num_labelled < len(files):
         print(
             f"{num_labelled} of {len(files)} files of {folder} are labelled; the others are for "
             "pre-training alone.",
             flush=True,
         )
-    if split != "unlabelled" and num_labelled:
+    if split in folder_files.WHOLE and num_labelled:
         labels, classes = _labels(files, examples.names)
         _warn_of_what_lacks(folder, split, files, labels["label"], classes["label"])
     return Examples(
@@ -84,6 +90,26 @@ def load(folder, split, settings, cache_dir=None):
         settings.sample_rate if kind == "audio" else None,
         examples.left_out,
         groups=recordings.runs(examples.names) if kind == "audio" else None,
+    )
+
+
+def _of_files(examples, folder, files):
+    """Those of some files, as `Prepared`. If that is all of them they stay a memory map."""
+    wanted = {file.name for file in files}
+    left_out = {name: why for name, why in examples.left_out.items() if name in wanted}
+    chosen = [number for number, name in enumerate(examples.names) if name in wanted]
+    if not chosen:
+        raise _none_usable(folder, files, left_out)
+    if len(chosen) == len(examples.names):
+        return dataclasses.replace(examples, left_out=left_out)
+    names = [examples.names[number] for number in chosen]
+    return Prepared(examples.inputs[chosen], {}, names, left_out)
+
+
+def _none_usable(folder, files, left_out):
+    name, why = next(iter(left_out.items()))
+    return UserError(
+        f"None of {len(files)} files of {folder} can be used, the first is {name} ({why})."
     )
 
 
@@ -157,10 +183,7 @@ def _examples(folder, kind, files, settings, num_all):
             sample_rates[part.sample_rate] += 1
             num_mixed += part.num_channels > 1
     if not any_used:
-        name, why = next(iter(left_out.items()))
-        raise UserError(
-            f"None of {len(files)} files of {folder} can be used, the first is {name} ({why})."
-        )
+        raise _none_usable(folder, files, left_out)
     del sample_rates[settings.sample_rate]
     rates = ", ".join(str(rate) for rate in sorted(sample_rates, reverse=True))
     _say(
