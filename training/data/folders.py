@@ -24,7 +24,8 @@ def load(folder, split, settings, cache_dir=None):
     `path` and `label`, and, if wanted, `split` ("train" or "test") and `group`. What lies beside
     the subfolders, or is not in `labels.csv`, has no label. Where no split is given a fifth of the
     files is for testing, drawn by their names, labelled or not; files of a group stay together. So
-    files that get labels after pre-training stay on their side.
+    files that `labels.csv` labels after pre-training stay on their side; a file that is moved into
+    a subfolder has another name, and is drawn anew.
 
     A sound gives an example for each window, a picture or a clip gives one: `decoding.decode` says
     how. All files of a side are decoded, once; the labelled ones are chosen from these, so labels
@@ -74,11 +75,7 @@ def load(folder, split, settings, cache_dir=None):
     examples = _of_files(examples, folder, chosen)
     labels, classes = {}, {}
     if split == "train" and 0 < num_labelled < len(files):
-        print(
-            f"{num_labelled} of {len(files)} files of {folder} are labelled; the others are for "
-            "pre-training alone.",
-            flush=True,
-        )
+        _say_what_is_labelled(folder, files, num_labelled)
     if split in folder_files.WHOLE and num_labelled:
         labels, classes = _labels(files, examples.names)
         _warn_of_what_lacks(folder, split, files, labels["label"], classes["label"])
@@ -120,6 +117,14 @@ def _labels(files, names):
     numbers = {label: number for number, label in enumerate(classes)}
     column = np.array([numbers[label_of[name]] for name in names], np.int64)
     return {"label": column}, {"label": tuple(classes)}
+
+
+def _say_what_is_labelled(folder, files, num_labelled):
+    said = f"{num_labelled} of {len(files)} files of {folder} are labelled; the others are for "
+    said += "pre-training alone."
+    if any(file.label is None and "/" in file.name for file in files):
+        said += f" Its {labels_csv.NAME} gives the classes: subfolders are not taken as such."
+    print(said, flush=True)
 
 
 def _warn_of_what_lacks(folder, split, files, column, classes):

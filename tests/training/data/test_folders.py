@@ -231,6 +231,20 @@ def test_files_beside_the_classes_are_for_pre_training(put, load, capsys):
     assert "20 of 40 files of " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [("0.png,x", True), ("0.png,x\na/1.png,y", True), ("a/1.png,x\nb/2.png,y", False)],
+)
+def test_subfolders_beside_labels_csv_are_said_to_be_no_classes(rows, said, put, load, capsys):
+    """Unless all that lies in them has a label there."""
+    for name in ("0.png", "a/1.png", "b/2.png"):
+        put(name, 0)
+    put("labels.csv", "path,label,split\n" + rows.replace("\n", ",train\n") + ",train")
+    assert load("train").classes == {"label": tuple(sorted({*rows} & {*"xy"}))}
+    [line] = [line for line in capsys.readouterr().out.splitlines() if " of 3 files " in line]
+    assert line.endswith(": subfolders are not taken as such.") == said
+
+
 def test_files_that_labels_csv_leaves_out_or_empty_are_for_pre_training(put, load):
     for number in range(8):
         put(f"{number}.png", number)
