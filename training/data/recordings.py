@@ -1,6 +1,7 @@
 """Waveforms that can be learned from, and those that cannot."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -53,6 +54,20 @@ def usable(examples, name):
         labels={task: labels[loud] for task, labels in examples.labels.items()},
         left_out={**examples.left_out, **silent},
     )
+
+
+def runs(names):
+    """Numbers the runs of equal names: those of `a, a, b` are 0, 0, 1.
+
+    Args:
+        names: List of strings, one for each window.
+
+    Returns:
+        Integers `(windows,)`.
+    """
+    # Not as an array of strings: all would be as wide as the longest, GiBs for a million windows.
+    counts = [sum(1 for _ in run) for _, run in itertools.groupby(names)]
+    return np.repeat(np.arange(len(counts)), counts)
 
 
 def pooled(windows, starts):
