@@ -1,5 +1,7 @@
 """Ranking losses, called as `loss(order, scores)`; `order == -1` marks an absent slot."""
 
+import contextlib
+
 import keras
 from keras import ops
 
@@ -76,9 +78,23 @@ class FenchelYoungRankLoss(keras.losses.Loss):
         self.sigma = _checks.positive_float("sigma", sigma, SOFTER)
         self.noise = _checks.one_of("noise", noise, noises.NOISES)
         self.num_samples, self.seed = num_samples, seed
+        self._draws = None
         if num_samples is not None:
             _checks.positive_int("num_samples", num_samples, "or None for the closed form")
             self.seed_generator = ReplicaSeedGenerator(seed)
+
+    @contextlib.contextmanager
+    def using(self, draws):
+        """Within it the loss takes these draws: for an input pipeline that draws them itself.
+
+        Args:
+            draws: Floating tensor `(batch, num_samples, n)` of noise of scale 1, or None to draw.
+        """
+        self._draws = draws
+        try:
+            yield
+        finally:
+            self._draws = None
 
     def call(self, order, scores):
         dtype = _checks.floating_tensor("scores", scores).dtype
@@ -105,8 +121,11 @@ class FenchelYoungRankLoss(keras.losses.Loss):
         return value(scores, order, present)
 
     def _sampled(self, order, present, scores):
-        shape = (self.num_samples, *ops.shape(scores))
-        draws = noises.draw(self.noise, shape, scores.dtype, self.seed_generator)
+        if self._draws is None:
+            shape = (self.num_samples, *ops.shape(scores))
+            draws = noises.draw(self.noise, shape, scores.dtype, self.seed_generator)
+        else:
+            draws = ops.cast(ops.swapaxes(self._draws, 0, 1), scores.dtype)
         perturbed = scores + self.sigma * draws
         ranks = hard_rank(perturbed, mask=ops.broadcast_to(present, ops.shape(draws)))
         # The right order earns no more than the best one, with the same noise: never negative.

@@ -1,5 +1,7 @@
 """The one file that wires all stages: a Keras model that learns by putting patches in order."""
 
+import contextlib
+
 import keras
 import numpy as np
 from keras import ops
@@ -19,7 +21,9 @@ class ShuffleToLearn(PretextModel):
     """Self-supervised pre-training: shuffled patches are put back in order.
 
     `fit` takes unlabelled examples `x`, or `(x, order)` when the input pipeline drew the orders
-    itself; an order is a permutation for each example, `(batch, num_patches)`. Patches are shuffled
+    itself; an order is a permutation for each example, `(batch, num_patches)`. A pipeline that
+    draws the rest too gives a dictionary in place of `x`: `"input"` with any of `"offsets"`, as of
+    `Patches.call`, and `"draws"`, as of `FenchelYoungRankLoss.using`. Patches are shuffled
     in training and test steps only: `model(x)` scores the patches as they stand. `evaluate` uses
     the same orders every time, for the same examples in batches of the same size. `model.encoder`
     is what to keep.
@@ -126,7 +130,7 @@ class ShuffleToLearn(PretextModel):
             return super().call(inputs, training=training)
         # The pretext task, from `train_step` or `test_step`: the label comes out with the scores.
         shuffle = self.shuffle if training else self.evaluation_shuffle
-        patches = self.patches(inputs["input"], training=training)
+        patches = self.patches(inputs["input"], training=training, offsets=inputs.get("offsets"))
         shuffled, order = shuffle(patches, inputs.get("order"))
         return {
             "order": order,
@@ -143,7 +147,7 @@ class ShuffleToLearn(PretextModel):
 
     def _pretext_task(self, data):
         x, order, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        task = {"input": x}
+        task = dict(x) if isinstance(x, dict) else {"input": x}
         if order is not None:
             if len(order.shape) != 2 or order.shape[1] not in (None, self.patches.num_patches):
                 raise ValueError(
@@ -156,7 +160,9 @@ class ShuffleToLearn(PretextModel):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         order, scores = _order_and_scores(y, y_pred)
-        return super().compute_loss(x, order, scores, sample_weight, training)
+        draws = x.get("draws") if isinstance(x, dict) else None
+        with contextlib.nullcontext() if draws is None else self.loss.using(draws):
+            return super().compute_loss(x, order, scores, sample_weight, training)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         order, scores = _order_and_scores(y, y_pred)

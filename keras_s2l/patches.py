@@ -184,7 +184,21 @@ class Patches(keras.layers.Layer):
             )
         return cell
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, training=None, offsets=None):
+        """Slices inputs.
+
+        Args:
+            inputs: As of the layer.
+            training: Whether `jitter` places patches at random, if `offsets` do not.
+            offsets: Integers `(batch, num_patches, sliced axes)` from 0 to `jitter`, where each
+                patch begins in its room: for an input pipeline that draws them itself.
+
+        Returns:
+            As of the layer.
+
+        Raises:
+            ValueError: If `offsets` have another shape.
+        """
         patches = inputs
         axes, names = self._axes(len(inputs.shape))
         # From the last axis to the first: each cut adds an axis before the one that it cuts.
@@ -196,7 +210,14 @@ class Patches(keras.layers.Layer):
         sizes = tuple(ops.shape(patches))
         patches = ops.reshape(patches, (sizes[0], self.num_patches, *sizes[1 + len(axes) :]))
         if self.gap or self.jitter:
-            patches = self._placed(patches, [axis + 1 for axis in axes], training)
+            if offsets is None and training and self.jitter:
+                offsets = keras.random.randint(
+                    (sizes[0], self.num_patches, len(axes)),
+                    *(0, self.jitter + 1),
+                    dtype="int32",
+                    seed=self.seed_generator,
+                )
+            patches = self._placed(patches, [axis + 1 for axis in axes], offsets)
         return _normalized(patches, self.compute_dtype) if self.normalize else patches
 
     def _cut(self, x, axis, count, cell):
@@ -209,22 +230,26 @@ class Patches(keras.layers.Layer):
         sizes = tuple(ops.shape(x))
         return ops.reshape(x, (*sizes[:axis], count, cell, *sizes[axis + 1 :]))
 
-    def _placed(self, cells, axes, training):
-        """The patch in each cell: at random in training, in the middle of its room otherwise."""
+    def _placed(self, cells, axes, offsets):
+        """The patch in each cell: where the offsets say, or else in the middle of its room."""
         lengths = {axis: cells.shape[axis] - self.gap - self.jitter for axis in axes}
-        if not (training and self.jitter):
+        if offsets is None:
             begin = self.jitter // 2
             for axis, length in lengths.items():
                 cells = _slice(cells, axis, begin, begin + length)
             return cells
+        offsets = ops.cast(ops.convert_to_tensor(offsets), "int32")
+        if tuple(offsets.shape[1:]) != (self.num_patches, len(axes)):
+            raise ValueError(
+                f"`offsets` must have shape (batch, {self.num_patches}, {len(axes)}). Received: "
+                f"shape {tuple(offsets.shape)}"
+            )
         sizes = tuple(ops.shape(cells))
         row = ops.reshape(ops.arange(sizes[0] * sizes[1], dtype="int32"), sizes[:2])
         for axis in range(2, max(axes) + 1):
             places = ops.arange(lengths.get(axis, sizes[axis]), dtype="int32")
             if axis in axes:
-                begin = keras.random.randint(
-                    sizes[:2], 0, self.jitter + 1, dtype="int32", seed=self.seed_generator
-                )
+                begin = offsets[:, :, axes.index(axis)]
                 places = ops.reshape(begin, (*sizes[:2], *(1,) * (axis - 1))) + places
             row = row[..., None] * sizes[axis] + places
         # One gather of whole rows: the only copy.

@@ -73,7 +73,7 @@ class PretextModel(keras.Model):
         self.built = True
 
     def call(self, inputs, training=None):
-        return self.context_free_network(self.patches(inputs), training=training)
+        return self.context_free_network(self.patches(inputs, training=training), training=training)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))

@@ -164,6 +164,8 @@ class PretrainConfig(DataConfig):
         _refuse(self, ("image_size", "num_frames", "sample_rate", "window_samples"), 1)
         if self.channels not in (1, 3):
             raise UserError(f"--channels must be 1 or 3. Received: {self.channels}.")
+        if self.objective == "contrastive" and self.batch_size < 2:
+            raise UserError("--batch_size must be at least 2 for --objective=contrastive.")
         if self.grid and min(self.grid) < 1:
             raise UserError(f"--grid must be numbers above 0, such as 3,3. Received: {self.grid}.")
         if self.total_patches < 2:
@@ -181,8 +183,12 @@ class PretrainConfig(DataConfig):
         return math.prod(self.grid) if self.grid else self.num_patches
 
 
-# What a run may be given anew when it goes on: the weights of a step do not depend on it.
-MAY_CHANGE = ("steps", "save_every_steps", "save_every_minutes")
+# What may be other when a run goes on, for the weights of a step do not depend on it: where data
+# come from, and how often it is saved. `steps` may grow.
+MAY_CHANGE = (
+    *("steps", "save_every_steps", "save_every_minutes"),
+    *("folder", "cache_dir", "soundfont", "data_dir", "data_service"),
+)
 
 # Choices of ours, which the run's records name as such.
 NOT_STATED_IN_THE_PAPER = (
@@ -218,6 +224,11 @@ class TransferConfig(DataConfig):
     def check(self):
         """Raises `UserError` for numbers out of range."""
         _refuse(self, ("seeds", "head_steps", "head_units"), 1)
+        for name, known in (("protocol", PROTOCOLS), ("head", HEADS)):
+            if getattr(self, name) not in known:
+                raise UserError(
+                    f"--{name} must be {' or '.join(known)}. Received: {getattr(self, name)}."
+                )
         if not 0 < self.learning_rate < math.inf:
             raise UserError(f"--learning_rate must be above 0. Received: {self.learning_rate}.")
         if not self.num_labels or min(self.num_labels) < 1:

@@ -9,6 +9,7 @@ PROJECTION = 128  # Dimensions in which views are compared, as in SimCLR.
 _MASKED = -1e9  # A view is not compared with itself.
 
 
+@keras.saving.register_keras_serializable(package="keras_s2l")
 class ContrastiveLearner(PretextModel):
     """Tells which two views come from the same example, among all views of a batch.
 
@@ -36,8 +37,10 @@ class ContrastiveLearner(PretextModel):
         if not isinstance(inputs, dict):
             return super().call(inputs, training=training)
         views = inputs["views"]
-        # Both of all examples together: batch normalisation must not tell the two apart.
-        return super().call(ops.concatenate([views[:, 0], views[:, 1]]), training=training)
+        # Both of all examples together: batch normalisation must not tell the two apart. Views are
+        # cut at random already: patches are not.
+        patches = self.patches(ops.concatenate([views[:, 0], views[:, 1]]), training=False)
+        return self.context_free_network(patches, training=training)
 
     def train_step(self, data):
         return super().train_step(self._task(data))
@@ -66,6 +69,7 @@ def _similarities(projections):
     return partner, ops.matmul(projections, ops.transpose(projections)) + _MASKED * itself
 
 
+@keras.saving.register_keras_serializable(package="keras_s2l")
 class NTXentLoss(keras.losses.Loss):
     """Normalised, temperature-scaled cross-entropy: which of the other views is the partner.
 

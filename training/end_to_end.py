@@ -14,15 +14,16 @@ class EndToEnd:
 
     Args:
         encoder: A built Keras layer, trainable, from a batch of inputs to embeddings.
+        start: Values of its variables, to begin with each time.
         answers: `heads.Answers`.
         config: A `TransferConfig`.
     """
 
-    def __init__(self, encoder, answers, config):
+    def __init__(self, encoder, start, answers, config):
         self.encoder = encoder
+        self.start = start
         self.answers = answers
         self.config = config
-        self._start = [(variable, variable.numpy()) for variable in encoder.variables]
 
     def score(self, train, test):
         """Trains on `train` and measures on `test`.
@@ -37,7 +38,7 @@ class EndToEnd:
         Returns:
             As of `Answers.measure`.
         """
-        for variable, value in self._start:
+        for variable, value in zip(self.encoder.variables, self.start, strict=True):
             variable.assign(value)
         inputs, starts, labels = train
         model = self._model(inputs)

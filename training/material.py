@@ -15,9 +15,11 @@ from training.data.examples import as_inputs
 from training.data.orders import Orders
 from training.data.prepared import digest, prepared
 from training.data.views import Views
+from training.errors import UserError
 
 EVALUATION_BATCH_SIZE = 256
 NUM_PICTURED = 3
+VERSION = 1  # One more whenever the same front-end comes to give other spectrograms.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +60,8 @@ def load(config, data_set):
     left_out = {**train.left_out, **held_out.left_out}
     said = f", something of {len(left_out)} left out" if left_out else ""
     print(f"{len(train)} examples to learn from, {len(held_out)} held out{said}", flush=True)
+    if objectives.is_contrastive(config):
+        _refuse_too_few(config, train, held_out)
     measured = _stored(config, held_out)
     chosen = np.linspace(0, len(measured), NUM_PICTURED, endpoint=False, dtype=int)
     return Material(
@@ -68,6 +72,16 @@ def load(config, data_set):
         _validation(config, train.kind, measured),
         next(iter(_validation(config, train.kind, measured[chosen]).as_numpy_iterator())),
     )
+
+
+def _refuse_too_few(config, *parts):
+    """Views are told from those of other examples: a batch must not hold one twice."""
+    fewest = min(map(len, parts))
+    if fewest < config.batch_size:
+        raise UserError(
+            f"--objective=contrastive needs a batch of different examples: --batch_size="
+            f"{config.batch_size} is more than the {fewest} there are."
+        )
 
 
 def batches_of(config, kind, examples, begin, end):
@@ -109,7 +123,11 @@ def _validation(config, kind, examples):
         def task(stored, index):
             return draw(as_input(stored), stream.step_seed(config.seed, -1 - index[0]))
 
-        return stream.evaluation_stream(examples, task, config.batch_size)  # As hard as training.
+        # Whole batches: fewer views would be told more easily.
+        whole = len(examples) // config.batch_size * config.batch_size or len(examples)
+        return stream.evaluation_stream(examples, task, config.batch_size).take(
+            -(-whole // config.batch_size)
+        )
     orders = tf.constant(fixed_orders(config, len(examples)))
     return stream.evaluation_stream(
         examples,
@@ -158,7 +176,8 @@ def _stored(config, part):
         return stream.batched(part.inputs, lambda stored: frontend(as_inputs(stored)))
     # What is too large for memory as waveforms lies on disk as spectrograms as well.
     settings = json.dumps(frontend.get_config(), sort_keys=True, default=str)
-    name = hashlib.sha256(f"{digest(part.inputs)} {settings}".encode()).hexdigest()[:16]
+    name = f"{VERSION} {digest(part.inputs)} {settings}"
+    name = hashlib.sha256(name.encode()).hexdigest()[:16]
     return prepared(
         f"spectrograms-{name}", config.cache_dir or None, _spectrograms(part.inputs, frontend)
     ).inputs

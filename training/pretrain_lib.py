@@ -12,7 +12,7 @@ import keras
 from training import board, callbacks, lock, material, models, objectives, pictures, records
 from training.checkpoints import Checkpoints, save_weights
 from training.config import MAY_CHANGE, NOT_STATED_IN_THE_PAPER, changed
-from training.data import sets
+from training.data import sets, stream
 from training.data.examples import Form
 from training.errors import UserError
 
@@ -72,9 +72,11 @@ def run(config, workdir):
     began = time.monotonic()
     config.check()
     workdir = pathlib.Path(workdir)
-    _refuse_workdir_in_folder(config, workdir)
+    records.refuse_workdir_in_folder(config, workdir)
     if (report := finished(config, workdir)) is not None:
         return report
+    if config.data_service:
+        stream.refuse_unreachable(config.data_service)
     data_set = sets.of(config)
     model = models.make_model(config, data_set)  # Refuses what does not fit before all else.
     saved_steps = Checkpoints(workdir / CHECKPOINTS).steps()
@@ -151,23 +153,15 @@ def form_in(workdir):
     return Form(data["kind"], tuple(data["shape"]))
 
 
-def _refuse_workdir_in_folder(config, workdir):
-    if config.folder and workdir.resolve().is_relative_to(pathlib.Path(config.folder).resolve()):
-        raise UserError(
-            f"--workdir={workdir} lies within --folder={config.folder}: the pictures of the run "
-            "would be taken for examples. Give a folder elsewhere."
-        )
-
-
 def finished(config, workdir):
     """The report of a run that has all its steps behind it, or `None`."""
     path = workdir / "report.json"
     if not path.exists() or not (workdir / FINAL_WEIGHTS).exists():
         return None
     report = records.read_json(path)
-    stored = report.get("config", {})
-    as_they_were = {name: stored.get(name) for name in MAY_CHANGE if name != "steps"}
-    return report if stored == {**records.as_json(config), **as_they_were} else None
+    now, then = records.as_json(config), report.get("config") or {}
+    free = dict.fromkeys(set(MAY_CHANGE) - {"steps"})
+    return report if {**then, **free} == {**now, **free} else None
 
 
 def _fit(config, workdir, model, start, loaded, checkpoints, first_step):
@@ -204,9 +198,15 @@ def _fit(config, workdir, model, start, loaded, checkpoints, first_step):
                     verbose=1 if sys.stdout.isatty() else 2,  # A bar to watch, or a line to keep.
                     shuffle=False,
                 )
+            step = int(model.optimizer.iterations.numpy())
             if stop.requested:
                 checkpoints.save(model, model.metrics_variables)
-                return int(model.optimizer.iterations.numpy()) < config.steps
+                return step < config.steps
+            if step != end:
+                raise UserError(
+                    f"The data ended at step {step} of {end}: was a worker of the tf.data service "
+                    "lost? The same command goes on from the last checkpoint."
+                )
     return False
 
 

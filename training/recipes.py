@@ -21,6 +21,10 @@ def notes_time():
     shifted, for all of them begin at the beginning.
 
     Command: python -m training.pretrain --recipe=notes_time --workdir=runs/notes_time
+    Hardware: two CPU cores, 3 GiB of memory; 6 minutes.
+    Expect: 63 to 65 % of the pieces of held-out notes in their place (chance 10 %); from 1000
+    labels family .48, instrument .76, pitch 43 semitones² (untrained .37, .59, 51; medians of
+    three seeds).
     """
     return PretrainConfig(
         recipe="notes_time",
@@ -39,6 +43,10 @@ def notes_grid():
     """Nine patches of each note: three frequency bands by three pieces of time.
 
     Command: python -m training.pretrain --recipe=notes_grid --workdir=runs/notes_grid
+    Hardware: two CPU cores, 3 GiB of memory; 3 to 4 minutes.
+    Expect: 72 % of the patches of held-out notes in their place (chance 11 %); from 1000 labels
+    family .48, instrument .84, pitch 40 semitones² (untrained .38, .68, 46; medians of three
+    seeds).
     """
     return PretrainConfig(recipe="notes_grid", grid=(3, 3), max_shift=0, steps=3000)
 
@@ -71,8 +79,9 @@ def digit_scenes():
 
     Command: python -m training.pretrain --recipe=digit_scenes --workdir=runs/digit_scenes
     Hardware: two CPU cores; 5 to 6 minutes.
-    Expect: about 66 % of the pieces of held-out stills in their place (chance 11 %); from 1000
-    labels the number of digits is told at 72 % (untrained 64 %), which digits they are no better.
+    Expect: 67 to 76 % of the pieces of held-out stills in their place (chance 11 %); from 1000
+    labels the number of digits is told at 69 % (untrained 64 %, with batch-norm statistics of its
+    inputs 68 %; medians of three seeds), which digits they are no better.
     """
     return PretrainConfig(
         recipe="digit_scenes",

@@ -76,6 +76,16 @@ def load_config(workdir, config_class):
     return config_class(**{**stored, **lists})
 
 
+def refuse_workdir_in_folder(config, workdir):
+    """Raises `UserError` if what a run writes would lie among the user's files."""
+    folder = pathlib.Path(config.folder).resolve()
+    if config.folder and pathlib.Path(workdir).resolve().is_relative_to(folder):
+        raise UserError(
+            f"--workdir={workdir} lies within --folder={config.folder}: the pictures of the run "
+            "would be taken for examples. Give a folder elsewhere."
+        )
+
+
 def refuse_other_run(workdir, config):
     """Raises `UserError` if a workdir holds a finished report or a run with other settings."""
     stored = load_config(workdir, type(config))

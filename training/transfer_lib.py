@@ -27,6 +27,7 @@ def run(config, workdir):
     began = time.monotonic()
     config.check()
     workdir = pathlib.Path(workdir)
+    records.refuse_workdir_in_folder(config, workdir)
     records.refuse_other_run(workdir, config)
     metadata = _metadata(config)
     data_set = sets.of(config, _decoding_settings(metadata["input"]))

@@ -32,7 +32,10 @@ def make(config, metadata, splits, drawn):
         return {
             name: FrozenRow(encoder, config, splits, drawn) for name, encoder in encoders.items()
         }
-    rows = {"supervised": TrainedRow(_fresh(architecture, shape, config.seed), config, splits)}
+    # With statistics of its own from the start: the initial ones say nothing about the inputs, and
+    # so few steps would not make up for it.
+    fresh = _calibrated(architecture, shape, config.seed, splits["train"])
+    rows = {"supervised": TrainedRow(fresh, config, splits)}
     if config.protocol == "finetune":
         pretrained = keras_s2l.HubEncoder(config.encoder, trainable=True)
         rows = {"pretrained": TrainedRow(pretrained, config, splits), **rows}
@@ -79,11 +82,12 @@ class TrainedRow:
 
     def __init__(self, encoder, config, splits):
         self.encoder = encoder
+        self.start = [variable.numpy() for variable in encoder.variables]
         self.config = config
         self.splits = splits
 
     def learner(self, answers):
-        return end_to_end.EndToEnd(self.encoder, answers, self.config)
+        return end_to_end.EndToEnd(self.encoder, self.start, answers, self.config)
 
     def labelled(self, chosen, labels):
         """Windows of some training recordings, where each begins, and labels."""
@@ -95,14 +99,14 @@ class TrainedRow:
         return self.splits[split].inputs, self.splits[split].starts(), labels
 
 
-def _calibrated(architecture, shape, seed, unlabelled):
-    """The untrained encoder with batch-norm statistics of unlabelled examples."""
+def _calibrated(architecture, shape, seed, part):
+    """The untrained encoder with batch-norm statistics of examples; it sees no labels."""
     encoder = _fresh(with_batch_norm_momentum(architecture, 0.9), shape, seed)
-    chosen = np.random.default_rng(seed).permutation(len(unlabelled))
+    chosen = np.random.default_rng(seed).permutation(len(part))
     for number in range(CALIBRATION_BATCHES):
         batch = chosen[number * CALIBRATION_BATCH_SIZE :][:CALIBRATION_BATCH_SIZE]
         if len(batch):
-            encoder(unlabelled.batch(batch), training=True)
+            encoder(part.batch(batch), training=True)
     return encoder
 
 
@@ -139,6 +143,10 @@ def _embed(encoder, part, chosen=None):
     """Embeddings `(recordings, dimensions)` of some recordings, or of all."""
     starts = part.starts()
     chosen = np.arange(len(starts)) if chosen is None else chosen
-    index, starts = recordings.windows_of(starts, len(part), chosen)
-    windows = stream.batched(index, lambda i: encoder(part.batch(i), training=False))
-    return recordings.pooled(windows, starts)
+
+    def embed(some):  # Whole recordings, so that all their windows never lie in memory at once.
+        index, begins = recordings.windows_of(starts, len(part), some)
+        windows = stream.batched(index, lambda i: encoder(part.batch(i), training=False))
+        return recordings.pooled(windows, begins)
+
+    return stream.batched(chosen, embed)

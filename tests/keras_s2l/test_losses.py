@@ -387,3 +387,21 @@ def test_fenchel_young_gradient_points_the_right_way_however_wrong_the_scores_ar
         scores = (-scale * order).astype("float32")
         truth = 5 - 2.0 * order  # The reversed ranks less the order.
         np.testing.assert_allclose(_gradient(loss, order, scores), truth, atol=1e-5)
+
+
+def test_draws_that_are_given_are_the_noise():
+    random = np.random.default_rng(0)
+    order = np.stack([random.permutation(5) for _ in range(3)])
+    scores = random.normal(size=(3, 5))
+    draws = random.normal(size=(3, 7, 5))
+    loss = FenchelYoungRankLoss(0.5, num_samples=7, reduction=None, dtype="float64")
+    expected = np.zeros(3)
+    for b in range(3):
+        for draw in draws[b]:
+            perturbed = scores[b] + 0.5 * draw
+            ranks = stats.rankdata(perturbed, method="ordinal") - 1
+            expected[b] += perturbed @ (ranks - order[b]) / 7
+    with loss.using(draws):
+        np.testing.assert_allclose(loss(order, scores), expected, rtol=1e-10)
+    other = loss(order, scores)  # Its own again.
+    assert (np.abs(other - expected) > 1e-6).all()

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import keras_s2l
-from keras_s2l import ShuffleToLearn, note_backbone
+from keras_s2l import FenchelYoungRankLoss, Patches, ShuffleToLearn, image_backbone, note_backbone
 from tests.replicas import run_on_two_replicas
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -320,6 +320,30 @@ def test_mixed_precision_trains_and_scores_in_float32():
         assert model(ramps(2)).dtype == "float32"
     finally:
         keras.mixed_precision.set_dtype_policy(previous)
+
+
+def test_a_pipeline_may_draw_all_that_is_random():
+    """Then a step depends on the batch alone, not on how often a model was called before."""
+    random = np.random.default_rng(0)
+    pictures = random.random((8, 12, 12, 1)).astype("float32")
+    order = np.stack([random.permutation(4) for _ in range(8)])
+    drawn = {
+        "input": pictures,
+        "offsets": random.integers(0, 3, (8, 4, 2)),
+        "draws": random.normal(size=(8, 3, 4)).astype("float32"),
+    }
+    losses = []
+    for calls_before in (0, 2):
+        keras.utils.set_random_seed(0)
+        model = ShuffleToLearn(
+            image_backbone(1, (4, 8)), patches=Patches(grid=(2, 2), jitter=2), seed=calls_before
+        )
+        model.compile("sgd", FenchelYoungRankLoss(num_samples=3), jit_compile=False)
+        for _ in range(calls_before):
+            model.patches(pictures, training=True)
+        batches = tf.data.Dataset.from_tensors((drawn, order))
+        losses.append(model.fit(batches.repeat(3), verbose=0, shuffle=False).history["loss"])
+    assert losses[0] == losses[1]
 
 
 def test_its_precision_reaches_its_layers_and_comes_back(tmp_path):

@@ -354,3 +354,29 @@ def test_inputs_are_copied_no_more_often_than_needed(layer, shape, moves):
         if op.type in MOVES_DATA and (op.outputs[0].shape.rank or 0) > 2
     ]
     assert moved == moves
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("axis", [None, ("width", "height")])
+def test_patches_lie_where_the_offsets_say(axis, training):
+    random = np.random.default_rng(0)
+    pictures = random.random((4, 23, 20, 1)).astype("float32")
+    offsets = random.integers(0, 3, (4, 6, 2))
+    layer = Patches(grid=(2, 3), axis=axis, gap=1, jitter=2, remainder="crop")
+    given = layer(pictures, training=training, offsets=offsets)
+    if axis:  # The grid's first count is of the width.
+        pictures = pictures.transpose(0, 2, 1, 3)
+    cells = [(size + 1) // count for size, count in zip(pictures.shape[1:3], (2, 3))]
+    heights, widths = (cell - 3 for cell in cells)
+    for example, of_patches in enumerate(offsets):
+        for number, (down, right) in enumerate(of_patches):
+            top, left = cells[0] * (number // 3) + down, cells[1] * (number % 3) + right
+            expected = pictures[example, top : top + heights, left : left + widths]
+            expected = expected.transpose(1, 0, 2) if axis else expected
+            np.testing.assert_array_equal(given[example, number], expected)
+
+
+def test_offsets_of_another_shape_are_refused():
+    layer = Patches(grid=(2, 2), jitter=2)
+    with pytest.raises(ValueError, match=r"`offsets` must have shape \(batch, 4, 2\). Received"):
+        layer(np.zeros((3, 8, 8, 1)), offsets=np.zeros((3, 4, 1), "int32"))

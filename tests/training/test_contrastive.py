@@ -55,6 +55,17 @@ def test_it_learns_to_tell_the_views_of_an_example_from_others():
     assert after["loss"] < before["loss"] and after["view_accuracy"] > 0.8  # Chance 1 / 63.
 
 
+def test_it_is_saved_and_loaded(tmp_path):
+    model = learner()
+    model.compile(loss=NTXentLoss(0.3), jit_compile=False)
+    model.fit(noisy_pairs(4, 0), verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    x = noisy_pairs(3, 0)[:, 0]
+    np.testing.assert_array_equal(loaded(x), model(x))
+    assert loaded.loss.temperature == 0.3
+
+
 def test_its_encoder_is_that_of_the_permutation_task():
     model = learner()
     model.build((None, 8, 16, 1))

@@ -11,6 +11,7 @@ from training.data.augmentation import Augmentation
 from training.data.examples import Examples
 from training.data.prepared import prepared
 from training.data.sets import DataSet
+from training.errors import UserError
 from training.recipes import RECIPES
 
 
@@ -81,10 +82,22 @@ def test_views_come_in_pairs_and_again_in_every_evaluation():
     config = config_of("digit_scenes", objective="contrastive")
     loaded = material.load(config, data_set)
     first, second = (np.concatenate(list(loaded.validation)) for _ in range(2))
-    assert first.shape == (10, 2, 64, 64, 1)
+    assert first.shape == (8, 2, 64, 64, 1)  # Whole batches.
     np.testing.assert_array_equal(first, second)
     (batch,) = material.batches_of(config, "image", loaded.examples, 5, 6)
     assert batch.shape == (4, 2, 64, 64, 1)
+
+
+def test_views_are_not_told_from_those_of_the_same_example():
+    pictures = np.random.default_rng(0).integers(0, 256, (7, 64, 64, 1)).astype("uint8")
+    data_set = DataSet("image", lambda *_: Examples("image", pictures), "test", {}, (64, 64, 1))
+    config = config_of("digit_scenes", objective="contrastive")
+    assert [len(batch) for batch in material.load(config, data_set).validation] == [4]
+    config = dataclasses.replace(config, batch_size=8)
+    with pytest.raises(UserError, match="--batch_size=8 is more than the 7 there are"):
+        material.load(config, data_set)
+    with pytest.raises(UserError, match="--batch_size must be at least 2"):
+        dataclasses.replace(config, batch_size=1).check()
 
 
 def test_chance_is_that_of_the_best_constant_guess():

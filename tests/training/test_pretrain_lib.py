@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training import callbacks, lock, pretrain_lib, records
+from training import callbacks, lock, material, pretrain_lib, records
 from training.config import PretrainConfig
+from training.data import sets
+from training.data.examples import Examples
 from training.errors import UserError
+from training.recipes import RECIPES
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,39 @@ def test_other_settings_are_refused_by_name(tmp_path):
     message = r"--seed is 9 there, 1 now; --sigma is 1\.0 there, 2\.0 now"
     with pytest.raises(UserError, match=message):
         pretrain_lib.resume_config(tmp_path, PretrainConfig(), {"seed": 1, "sigma": 2.0})
+
+
+def test_what_says_where_data_lie_may_change(tmp_path):
+    records.write_config(tmp_path, PretrainConfig(data="folder", folder="/old", seed=9))
+    moved = {"folder": "/new", "cache_dir": "/cache", "data_service": "grpc://other:1"}
+    config = pretrain_lib.resume_config(tmp_path, PretrainConfig(), moved)
+    assert (config.folder, config.seed) == ("/new", 9)
+    (tmp_path / "final.weights.h5").touch()
+    records.write_json(tmp_path / "report.json", {"config": records.as_json(config)})
+    again = dataclasses.replace(config, folder="/newer")
+    assert pretrain_lib.finished(again, tmp_path) is not None
+    assert pretrain_lib.finished(dataclasses.replace(again, steps=9999), tmp_path) is None
+
+
+def test_steps_that_the_data_did_not_give_are_no_finished_run(tmp_path, monkeypatch):
+    pictures = np.random.default_rng(0).integers(0, 255, (8, 64, 64, 1)).astype("uint8")
+    data_set = sets.DataSet(
+        "image", lambda *_: Examples("image", pictures), "test", {}, (64, 64, 1)
+    )
+    monkeypatch.setitem(sets.SETS, "digit_scenes", data_set)
+    whole = material.batches_of
+    monkeypatch.setattr(material, "batches_of", lambda *of: whole(*of).take(2))
+    config = dataclasses.replace(RECIPES["digit_scenes"](), steps=3, batch_size=2, evaluate_every=3)
+    with pytest.raises(UserError, match="The data ended at step 2 of 3"):
+        pretrain_lib.run(config, tmp_path / "run")
+    assert not (tmp_path / "run/report.json").exists()
+
+
+@pytest.mark.parametrize("address", ["localhost:5050", "grpc://127.0.0.1:1", "grpc://127.0.0.1"])
+def test_a_data_service_that_is_not_there_is_one_line(address, tmp_path):
+    config = PretrainConfig(data_service=address)
+    with pytest.raises(UserError, match=f"--data_service={address} cannot be reached"):
+        pretrain_lib.run(config, tmp_path / "run")
 
 
 def test_a_folder_of_other_things_is_refused(tmp_path):
@@ -144,6 +180,7 @@ def saved(monkeypatch, seconds_a_step, **settings):
         validation_data=(x, x),
         epochs=2,
         steps_per_epoch=5,
+        shuffle=False,
         verbose=0,
         callbacks=[
             keras.callbacks.LambdaCallback(on_train_batch_end=tick),

@@ -63,3 +63,12 @@ def test_waveforms_are_within_one():
 
 def test_pictures_are_between_0_and_1():
     np.testing.assert_allclose(as_inputs(np.uint8([[0, 51, 255]])), [[0, 0.2, 1]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [("", []), ("a", [0]), ("aab", [0, 0, 1]), ("abba", [0, 1, 1, 2]), ("zzya", [0, 0, 1, 2])],
+)
+def test_runs_of_equal_names_are_numbered_in_their_order(names, expected):
+    found = recordings.runs(list(names))
+    assert found.tolist() == expected and np.issubdtype(found.dtype, np.integer)

@@ -162,6 +162,10 @@ class OneFeature(keras.layers.Layer):
         return inputs @ self.kernel + 1e-3 * inputs[:, :2]
 
 
+def start_of(encoder):
+    return [variable.numpy() for variable in encoder.variables]
+
+
 def test_end_to_end_the_encoder_learns_and_starts_anew_for_each_labelled_set():
     random = np.random.default_rng(0)
     sides = random.integers(0, 2, 80)
@@ -171,7 +175,7 @@ def test_end_to_end_the_encoder_learns_and_starts_anew_for_each_labelled_set():
     encoder = OneFeature()
     encoder.build((None, 4))
     config = dataclasses.replace(CONFIG, learning_rate=1e-2, head_steps=100)
-    learner = EndToEnd(encoder, Answers(2), config)
+    learner = EndToEnd(encoder, start_of(encoder), Answers(2), config)
     starts = np.arange(40)
     train = (inputs[:40], starts, sides[:40])
     first = learner.score(train, (inputs[40:], starts, sides[40:]))
@@ -192,15 +196,45 @@ def test_end_to_end_the_windows_of_a_recording_answer_together():
     windows_ = windows_.reshape(180, 4).astype("float32")
     encoder = OneFeature()
     encoder.build((None, 4))
-    learner = EndToEnd(encoder, Answers(2), dataclasses.replace(CONFIG, head_steps=60))
+    config = dataclasses.replace(CONFIG, head_steps=60)
+    learner = EndToEnd(encoder, start_of(encoder), Answers(2), config)
     starts = np.arange(0, 90, 3)
     test = (windows_[90:], starts, sides[30:])
     assert learner.score((windows_[:90], starts, sides[:30]), test) > 0.95
 
 
+def brightness(count, seed):
+    """Noisy pictures, of which the brighter half is one class."""
+    random = np.random.default_rng(seed)
+    sides = random.integers(0, 2, count)
+    pixels = random.integers(0, 180, (count, 12, 12, 1)) + 40 * sides[:, None, None, None]
+    return Examples("image", pixels.astype("uint8"), {"side": sides, "same": sides})
+
+
+def test_a_network_with_batch_norms_is_trained_from_labels_and_anew_for_each_task():
+    model = keras_s2l.ShuffleToLearn(keras_s2l.image_backbone(1, (4, 8)), 2, "height")
+    model.build((None, 12, 12, 1))
+    architecture = json.loads(json.dumps(keras.saving.serialize_keras_object(model.encoder)))
+    metadata = {"architecture": architecture, "input": {"kind": "image", "shape": [12, 12, 1]}}
+    config = dataclasses.replace(CONFIG, protocol="supervised", head_steps=60, num_labels=(100,))
+    config = dataclasses.replace(config, seeds=2)
+    splits = {"train": brightness(200, 0), "test": brightness(200, 1)}
+    drawn = [transfer_lib.labelled_set(200, config, draw) for draw in range(2)]
+    rows = transfer_rows.make(config, metadata, splits, drawn)
+    tasks = {"side": sets.Task("test"), "same": sets.Task("test")}
+    cells = transfer_lib._tasks(config, tasks, splits, drawn, rows)
+    assert cells["side"]["supervised"]["100"]["min"] > 0.85
+    assert cells["same"] == cells["side"]  # What the first task taught is forgotten.
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            {"protocol": "finetuned"},
+            "--protocol must be frozen or finetune or supervised. Received",
+        ),
+        ({"head": "mpl"}, "--head must be mlp or linear"),
         ({"num_labels": ()}, "--num_labels must be at least 1"),
         ({"num_labels": (5, 0)}, "--num_labels must be at least 1"),
         ({"seeds": 0}, "--seeds must be at least 1"),
@@ -212,6 +246,12 @@ def test_settings_that_cannot_be_run_are_refused(changes, message, tmp_path):
     with pytest.raises(UserError, match=message):
         transfer_lib.run(TransferConfig(encoder=str(tmp_path), **changes), tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_workdir_among_the_examples_is_refused(tmp_path):
+    config = TransferConfig(data="folder", folder=str(tmp_path), encoder=str(tmp_path))
+    with pytest.raises(UserError, match="lies within --folder"):
+        transfer_lib.run(config, tmp_path / "transfer")
 
 
 def test_a_finished_report_is_not_overwritten(tmp_path):

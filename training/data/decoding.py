@@ -13,12 +13,14 @@ from PIL import Image, ImageOps
 
 from training.data import graph_decoding, sounds
 from training.data.recordings import SILENCE, loudness
+from training.errors import UserError
 
 SUFFIXES = {
     "audio": (".wav", ".flac", ".mp3", ".ogg"),
     "image": (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"),
     "video": (".mp4", ".avi", ".webm", ".mkv", ".mov"),
 }
+MOST_CORRUPT = 0.01  # Of the files of a set. More of them, and something is wrong with it.
 VERSION = 2  # One more whenever a file comes to give other arrays.
 PART = 1 << 21  # Samples of a long sound that come at a time: two minutes at 16 kHz.
 MOST_FRAMES = 64  # For each frame that is asked for, so many lie in memory at most.
@@ -77,6 +79,27 @@ class CorruptFile(ValueError):
     """What a file holds cannot be read, or is nothing, or numbers that are not finite."""
 
 
+def refuse_corrupt(corrupt, num_seen, num_all, what, mend):
+    """Ends the decoding of a set, as soon as too much of it is corrupt.
+
+    Args:
+        corrupt: Why, by name, of the files that are corrupt.
+        num_seen: How many have been seen, these included.
+        num_all: How many there are.
+        what: What they are, and of which set.
+        mend: What to do about it, a sentence.
+
+    Raises:
+        UserError: If more than one file and more than 1 % of all are corrupt.
+    """
+    if len(corrupt) > max(1, MOST_CORRUPT * num_all):
+        name, why = next(iter(corrupt.items()))
+        raise UserError(
+            f"{len(corrupt)} of the first {num_seen} {what} are corrupt, the first is {name} "
+            f"({why}). {mend}"
+        )
+
+
 def decode(path, kind, settings, sound=None):
     """Decodes a file.
 
@@ -114,18 +137,36 @@ def decode_all(paths, kind, settings):
     Yields:
         An iterator like `decode` for each path, in their order. Use each up before the next.
     """
-    num_threads = min(2 * os.cpu_count(), 16)
     in_graph = kind == "audio" and graph_decoding.available()
-    decoded = graph_decoding.decode_all(paths, num_threads) if in_graph else itertools.repeat(None)
+    decoded = (
+        graph_decoding.decode_all(paths, _num_threads()) if in_graph else itertools.repeat(None)
+    )
+    files = ((path, decode(path, kind, settings, sound)) for path, sound in zip(paths, decoded))
+    for _, parts in in_threads(files):
+        yield parts
+
+
+def in_threads(files):
+    """Runs iterators in threads, a few ahead of the one that is asked for.
+
+    Args:
+        files: Iterator of pairs: anything, and an iterator like `decode`.
+
+    Yields:
+        The same, in their order. Use each iterator up before the next.
+    """
+    num_threads = _num_threads()
     with concurrent.futures.ThreadPoolExecutor(num_threads) as threads:
         ahead = collections.deque()
-        for path, sound in zip(paths, decoded):
-            parts = decode(path, kind, settings, sound)
-            ahead.append((parts, threads.submit(next, parts, None)))
+        for file, parts in files:
+            ahead.append((file, _one_ahead(threads, parts, threads.submit(next, parts, None))))
             if len(ahead) > num_threads:
-                yield _one_ahead(threads, *ahead.popleft())
-        while ahead:
-            yield _one_ahead(threads, *ahead.popleft())
+                yield ahead.popleft()
+        yield from ahead
+
+
+def _num_threads():
+    return min(2 * os.cpu_count(), 16)
 
 
 def _one_ahead(threads, parts, future):

@@ -7,7 +7,9 @@ import hashlib
 from training.data import decoding, labels_csv
 from training.errors import UserError
 
-SPLITS = (*labels_csv.SPLITS, "unlabelled")
+# The labelled splits, each with the one of all files that it is chosen from.
+WHOLE = {"train": "unlabelled", "test": "held_out"}
+SPLITS = (*WHOLE, *WHOLE.values())
 TEST_SHARE = 0.2
 
 
@@ -18,7 +20,7 @@ class File:
     Attributes:
         name: Its path in the folder, with `/`.
         label: Name of its class; None if it has none.
-        split: "train" or "test".
+        split: "train" or "test"; its label makes no difference to it.
     """
 
     name: str
@@ -49,22 +51,20 @@ def list_files(folder):
         given = {name: row["split"] for name, row in rows.items() if "split" in row}
     else:
         labels = {name: name.split("/")[0] for name in names if "/" in name}
-    # What is not labelled is left to pre-training, unless its group is in the test split.
-    split_of = given or draw_splits({name: groups[name] for name in labels or names})
-    _check_groups(groups, split_of)
-    tested = {groups[name] for name, split in split_of.items() if split == "test"}
+    _check_groups(groups, given)
+    # Labels have no say: whoever adds some must not move a file that was learnt from into the test.
+    splits = draw_splits(groups)
+    of_group = {groups[name]: split for name, split in given.items()}
     return kind, [
-        File(name, labels.get(name), "test" if groups[name] in tested else "train")
-        for name in names
+        File(name, labels.get(name), of_group.get(groups[name], splits[name])) for name in names
     ]
 
 
 def files_of(files, split):
     """The files of a split, as `folders.load` describes it."""
-    if split == "unlabelled":
-        return [file for file in files if file.split == "train"]
-    labelled = [file for file in files if file.label is not None]
-    return [file for file in labelled or files if file.split == split]
+    if split in WHOLE:
+        files = [file for file in files if file.label is not None] or files
+    return [file for file in files if split in (file.split, WHOLE[file.split])]
 
 
 def _one_kind(folder):
@@ -95,11 +95,14 @@ def draw_splits(groups):
     Returns:
         "train" (four fifths of the groups) or "test", by name.
     """
-    splits = {}
-    for name, group in groups.items():
-        draw = int.from_bytes(hashlib.sha256(group.encode()).digest()[:4], "big") / 2**32
-        splits[name] = "test" if draw < TEST_SHARE else "train"
-    return splits
+    return {
+        name: "test" if drawn(group) < TEST_SHARE else "train" for name, group in groups.items()
+    }
+
+
+def drawn(group):
+    """A number in [0, 1) that looks random, and is always the same for a name."""
+    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:4], "big") / 2**32
 
 
 def _check_groups(groups, split_of):

@@ -9,12 +9,11 @@ import pathlib
 import numpy as np
 import tqdm
 
-from training.data import decoding, folder_files, labels_csv
+from training.data import decoding, folder_files, labels_csv, recordings
 from training.data.examples import Examples
-from training.data.prepared import prepared
+from training.data.prepared import Prepared, prepared
 from training.errors import UserError
 
-MOST_CORRUPT = 0.01  # Of the files. More of them, and something is wrong with the folder.
 MOST_NAMED = 10  # Classes in a warning.
 
 
@@ -24,22 +23,26 @@ def load(folder, split, settings, cache_dir=None):
     The classes are the folder's subfolders; or they stand in its `labels.csv`, with the columns
     `path` and `label`, and, if wanted, `split` ("train" or "test") and `group`. What lies beside
     the subfolders, or is not in `labels.csv`, has no label. Where no split is given a fifth of the
-    files is the test split, drawn by their names; files of a group stay together.
+    files is for testing, drawn by their names, labelled or not; files of a group stay together. So
+    files that `labels.csv` labels after pre-training stay on their side; a file that is moved into
+    a subfolder has another name, and is drawn anew.
 
     A sound gives an example for each window, a picture or a clip gives one: `decoding.decode` says
-    how. The same files and settings are not decoded again, whatever their labels.
+    how. All files of a side are decoded, once; the labelled ones are chosen from these, so labels
+    may change without decoding again.
 
     Args:
         folder: Path of the folder; hidden files, and suffixes not in `decoding.SUFFIXES`, are
             ignored.
-        split: "train" or "test": of the labelled files, or of all if there is no label at all.
-            "unlabelled": all files, labelled or not, but those of the test split's groups.
+        split: "unlabelled" and "held_out": all files to learn from and all to test on, labelled or
+            not. "train" and "test": the labelled ones of these, or all if there is no label at all.
         settings: `decoding.Settings`.
         cache_dir: As for `prepared`.
 
     Returns:
-        `Examples`, in the order of their files' names, with the int64 labels "label" unless there
-        are none or the split is "unlabelled"; for sounds the `groups` are the files. Its
+        `Examples`, in the order of their files' names, for "train" and "test" with the int64 labels
+        "label" unless there are none; for sounds the `groups` are the files. The inputs are a
+        memory map, but where some files lack a label the labelled ones are copied into memory. Its
         `left_out` names the files of this split that are corrupt, too short, of one colour or, in
         part or whole, silent.
 
@@ -55,26 +58,25 @@ def load(folder, split, settings, cache_dir=None):
         )
     folder = pathlib.Path(folder).expanduser()
     kind, files = folder_files.list_files(folder)
+    num_labelled = sum(file.label is not None for file in files)
     chosen = folder_files.files_of(files, split)
     if not chosen:
+        labelled = "labelled " if split in folder_files.WHOLE and num_labelled else ""
         raise UserError(
-            f"The {split} split of {folder} has no files: add some, or give {labels_csv.NAME} a "
-            "column `split`."
+            f"The {split} split of {folder} has no {labelled}files: add some, or give "
+            f"{labels_csv.NAME} a column `split`."
         )
+    whole = folder_files.files_of(files, folder_files.WHOLE.get(split, split))
     examples = prepared(
-        f"{kind}-{_digest(folder, chosen, settings)}",
+        f"{kind}-{_digest(folder, whole, settings)}",
         cache_dir,
-        _examples(folder, kind, chosen, settings, max(1, MOST_CORRUPT * len(files))),
+        _examples(folder, kind, whole, settings, len(files)),
     )
+    examples = _of_files(examples, folder, chosen)
     labels, classes = {}, {}
-    num_labelled = sum(file.label is not None for file in files)
     if split == "train" and 0 < num_labelled < len(files):
-        print(
-            f"{num_labelled} of {len(files)} files of {folder} are labelled; the others are for "
-            "pre-training alone.",
-            flush=True,
-        )
-    if split != "unlabelled" and num_labelled:
+        _say_what_is_labelled(folder, files, num_labelled)
+    if split in folder_files.WHOLE and num_labelled:
         labels, classes = _labels(files, examples.names)
         _warn_of_what_lacks(folder, split, files, labels["label"], classes["label"])
     return Examples(
@@ -84,7 +86,27 @@ def load(folder, split, settings, cache_dir=None):
         classes,
         settings.sample_rate if kind == "audio" else None,
         examples.left_out,
-        groups=np.unique(examples.names, return_inverse=True)[1] if kind == "audio" else None,
+        groups=recordings.runs(examples.names) if kind == "audio" else None,
+    )
+
+
+def _of_files(examples, folder, files):
+    """Those of some files, as `Prepared`. If that is all of them they stay a memory map."""
+    wanted = {file.name for file in files}
+    left_out = {name: why for name, why in examples.left_out.items() if name in wanted}
+    chosen = [number for number, name in enumerate(examples.names) if name in wanted]
+    if not chosen:
+        raise _none_usable(folder, files, left_out)
+    if len(chosen) == len(examples.names):
+        return dataclasses.replace(examples, left_out=left_out)
+    names = [examples.names[number] for number in chosen]
+    return Prepared(examples.inputs[chosen], {}, names, left_out)
+
+
+def _none_usable(folder, files, left_out):
+    name, why = next(iter(left_out.items()))
+    return UserError(
+        f"None of {len(files)} files of {folder} can be used, the first is {name} ({why})."
     )
 
 
@@ -97,9 +119,18 @@ def _labels(files, names):
     return {"label": column}, {"label": tuple(classes)}
 
 
+def _say_what_is_labelled(folder, files, num_labelled):
+    said = f"{num_labelled} of {len(files)} files of {folder} are labelled; the others are for "
+    said += "pre-training alone."
+    if any(file.label is None and "/" in file.name for file in files):
+        said += f" Its {labels_csv.NAME} gives the classes: subfolders are not taken as such."
+    print(said, flush=True)
+
+
 def _warn_of_what_lacks(folder, split, files, column, classes):
     """Prints in one line which classes a split does not show."""
-    lacking = [name for number, name in enumerate(classes) if number not in set(column)]
+    shown = set(column.tolist())
+    lacking = [name for number, name in enumerate(classes) if number not in shown]
     if not lacking:
         return
     num_files = collections.Counter(file.label for file in files)
@@ -132,9 +163,9 @@ def _cannot_read(path, error):
     )
 
 
-def _examples(folder, kind, files, settings, most_corrupt):
+def _examples(folder, kind, files, settings, num_all):
     """Yields `(input, labels, name)` of each example; returns why files were left out, by name."""
-    left_out, corrupt, any_used = {}, [], False
+    left_out, corrupt, any_used = {}, {}, False
     sample_rates, num_mixed = collections.Counter(), 0
     decoded = decoding.decode_all([folder / file.name for file in files], kind, settings)
     progress = tqdm.tqdm(decoded, "Decoding", len(files), unit="file", mininterval=1.0)
@@ -145,13 +176,9 @@ def _examples(folder, kind, files, settings, most_corrupt):
                     any_used = True
                     yield example, {}, file.name
         except decoding.CorruptFile as error:
-            corrupt.append(file.name)
-            left_out[file.name] = f"corrupt: {error}"
-            if len(corrupt) > most_corrupt:
-                raise UserError(
-                    f"{len(corrupt)} of the first {number} files of {folder} are corrupt, the "
-                    f"first is {corrupt[0]} ({left_out[corrupt[0]]}). Mend or remove them."
-                ) from error
+            corrupt[file.name] = left_out[file.name] = f"corrupt: {error}"
+            what, mend = f"files of {folder}", "Mend or remove them."
+            decoding.refuse_corrupt(corrupt, number, num_all, what, mend)
             continue
         except OSError as error:
             raise _cannot_read(folder / file.name, error) from error
@@ -161,10 +188,7 @@ def _examples(folder, kind, files, settings, most_corrupt):
             sample_rates[part.sample_rate] += 1
             num_mixed += part.num_channels > 1
     if not any_used:
-        name, why = next(iter(left_out.items()))
-        raise UserError(
-            f"None of {len(files)} files of {folder} can be used, the first is {name} ({why})."
-        )
+        raise _none_usable(folder, files, left_out)
     del sample_rates[settings.sample_rate]
     rates = ", ".join(str(rate) for rate in sorted(sample_rates, reverse=True))
     _say(

@@ -5,14 +5,13 @@ measured within train: `test_notes` are notes of it that `train` lacks.
 """
 
 import functools
-import hashlib
 import json
 import os
 import pathlib
 
 import tqdm
 
-from training.data import decoding, published
+from training.data import decoding, folder_files, published
 from training.errors import UserError
 
 SPLITS = {"train": "train", "test_notes": "train", "valid": "valid", "test": "test"}  # Theirs.
@@ -36,8 +35,7 @@ def belongs(name, split):
     if SPLITS[split] != "train":
         return True
     note, _, _ = name.rpartition("-")
-    draw = int.from_bytes(hashlib.sha256(note.encode()).digest()[:4], "big") / 2**32
-    return (draw < HELD_OUT_NOTES) == (split == "test_notes")
+    return (folder_files.drawn(note) < HELD_OUT_NOTES) == (split == "test_notes")
 
 
 def load_folder(folder, split, settings, cache_dir=None):
@@ -65,6 +63,7 @@ def load_folder(folder, split, settings, cache_dir=None):
         f"nsynth-{split}",
         "audio",
         _items(folder / "audio", notes, settings),
+        len(notes),
         settings,
         cache_dir,
         [(name, labels, files[name]) for name, labels in notes.items()],
@@ -125,6 +124,6 @@ def _items(folder, notes, settings):
 
 def _decode(path, settings):
     try:
-        return list(decoding.decode(path, "audio", settings))
+        yield from decoding.decode(path, "audio", settings)
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}. Mend that.") from error

@@ -65,9 +65,18 @@ def prepared(key, cache_dir, produce):
             _write(folder, produce)
         except OSError as error:
             raise UserError(
-                f"Cannot prepare examples in {folder}: {error}. Make room, or set "
-                "$KERAS_S2L_CACHE to another folder."
+                f"Cannot prepare examples in {folder}: {error}. Make room, or give another folder "
+                "by --cache_dir or $KERAS_S2L_CACHE."
             ) from error
+    try:
+        return _open(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{folder} is damaged ({error}): remove it, to prepare it again."
+        ) from error
+
+
+def _open(folder):
     columns = {
         name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("labels", "names", "left_out")
@@ -75,6 +84,8 @@ def prepared(key, cache_dir, produce):
     columns["labels"] = {task: np.array(values) for task, values in columns["labels"].items()}
     form = _form(folder)
     inputs = np.memmap(folder / INPUTS, form["dtype"], "r", shape=tuple(form["shape"]))
+    if inputs.nbytes != (folder / INPUTS).stat().st_size:
+        raise ValueError(f"{INPUTS} is longer than it should be")
     return Prepared(inputs, **columns)
 
 

@@ -1,18 +1,12 @@
 """Published data sets: labelled items, decoded one by one to arrays of one shape."""
 
-import collections
-import concurrent.futures
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable
 
-import numpy as np
-
-from training.data import decoding
+from training.data import decoding, recordings
 from training.data.examples import Examples
-from training.data.folders import MOST_CORRUPT
 from training.data.prepared import prepared
 from training.errors import UserError
 
@@ -30,8 +24,8 @@ class Item:
     Attributes:
         name: What to call it.
         labels: Numbers, or booleans of all classes, by task.
-        decode: `decode()` gives it as a list of `decoding.Decoded`, or raises
-            `decoding.CorruptFile`. It is called in a thread.
+        decode: `decode()` gives an iterable of `decoding.Decoded`, or raises
+            `decoding.CorruptFile`, as `decoding.decode` does. It is run in a thread.
     """
 
     name: str
@@ -39,13 +33,14 @@ class Item:
     decode: Callable
 
 
-def load(name, kind, items, settings, cache_dir, depends_on, classes):
+def load(name, kind, items, num_items, settings, cache_dir, depends_on, classes):
     """Loads the items of one split; decodes them at their first use, a few at a time.
 
     Args:
         name: What to call the split, in errors and in the cache.
         kind: As of `Examples`.
         items: Iterator of `Item`, which is not touched if they lie decoded.
+        num_items: How many there are, or may be at most.
         settings: `decoding.Settings`.
         cache_dir: As for `prepared`.
         depends_on: What else the items depend on, in JSON's types.
@@ -62,7 +57,7 @@ def load(name, kind, items, settings, cache_dir, depends_on, classes):
     used = {setting: getattr(settings, setting) for setting in SETTINGS_OF[kind]}
     record = json.dumps([decoding.VERSION, used, depends_on])
     digest = hashlib.sha256(record.encode()).hexdigest()[:16]
-    examples = prepared(f"{name}-{digest}", cache_dir, _examples(name, items))
+    examples = prepared(f"{name}-{digest}", cache_dir, _examples(name, items, num_items))
     return Examples(
         kind,
         examples.inputs,
@@ -70,51 +65,37 @@ def load(name, kind, items, settings, cache_dir, depends_on, classes):
         classes,
         settings.sample_rate if kind == "audio" else None,
         examples.left_out,
-        groups=_runs(examples.names) if kind == "audio" else None,
+        groups=recordings.runs(examples.names) if kind == "audio" else None,
     )
 
 
-def _examples(name, items):
+def _examples(name, items, most_items):
     """Yields `(input, labels, name)` of each example; returns why items were left out, by name."""
-    left_out, corrupt, num_items, any_used = {}, [], 0, False
-    for item, decoded in _decode_ahead(items):
+    left_out, corrupt, num_items, any_used = {}, {}, 0, False
+    for item, parts in decoding.in_threads((item, _parts(item)) for item in items):
         num_items += 1
         try:
-            parts = decoded.result()
+            for part in parts:
+                for example in part.inputs:
+                    any_used = True
+                    yield example, item.labels, item.name
+                if part.left_out:
+                    left_out[item.name] = part.left_out
         except decoding.CorruptFile as error:
-            corrupt.append(item.name)
-            left_out[item.name] = f"corrupt: {error}"
-            continue
-        if parts[-1].left_out:
-            left_out[item.name] = parts[-1].left_out
-        for part in parts:
-            for example in part.inputs:
-                any_used = True
-                yield example, item.labels, item.name
-    if len(corrupt) > max(1, MOST_CORRUPT * num_items):
-        raise UserError(
-            f"{len(corrupt)} of {num_items} examples of {name} are corrupt, the first is "
-            f"{corrupt[0]} ({left_out[corrupt[0]]}). Get the data set again."
-        )
+            corrupt[item.name] = left_out[item.name] = f"corrupt: {error}"
+            _refuse_corrupt(name, corrupt, num_items, most_items)
+    _refuse_corrupt(name, corrupt, num_items, num_items)
     if not any_used:
         first = "".join(f", the first is {n} ({why})" for n, why in [*left_out.items()][:1])
         raise UserError(f"None of {num_items} examples of {name} can be used{first}.")
     return left_out
 
 
-def _decode_ahead(items):
-    """Yields each item with a future of what it decodes to, which a few threads work at."""
-    num_threads = min(2 * os.cpu_count(), 16)
-    with concurrent.futures.ThreadPoolExecutor(num_threads) as threads:
-        ahead = collections.deque()
-        for item in items:
-            ahead.append((item, threads.submit(item.decode)))
-            if len(ahead) > num_threads:
-                yield ahead.popleft()
-        yield from ahead
+def _refuse_corrupt(name, corrupt, num_items, of):
+    what, mend = f"examples of {name}", "Get the data set again."
+    decoding.refuse_corrupt(corrupt, num_items, of, what, mend)
 
 
-def _runs(names):
-    """Numbers the runs of equal names: those of `a, a, b` are 0, 0, 1."""
-    names = np.array(names)
-    return np.cumsum(np.append(False, names[1:] != names[:-1]))
+def _parts(item):
+    """Begins to decode where it is first asked, in its thread."""
+    yield from item.decode()

@@ -1,6 +1,7 @@
 """Waveforms that can be learned from, and those that cannot."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -55,6 +56,20 @@ def usable(examples, name):
     )
 
 
+def runs(names):
+    """Numbers the runs of equal names: those of `a, a, b` are 0, 0, 1.
+
+    Args:
+        names: List of strings, one for each window.
+
+    Returns:
+        Integers `(windows,)`.
+    """
+    # Not as an array of strings: all would be as wide as the longest, GiBs for a million windows.
+    counts = [sum(1 for _ in run) for _, run in itertools.groupby(names)]
+    return np.repeat(np.arange(len(counts)), counts)
+
+
 def pooled(windows, starts):
     """Means over the windows of each recording.
 
@@ -68,7 +83,8 @@ def pooled(windows, starts):
     if len(starts) == len(windows):
         return windows
     counts = np.diff(starts, append=len(windows))
-    return np.add.reduceat(windows, starts) / counts.reshape(-1, *[1] * (windows.ndim - 1))
+    sums = np.add.reduceat(windows, starts)
+    return sums / counts.reshape(-1, *[1] * (windows.ndim - 1)).astype(sums.dtype)
 
 
 def windows_of(starts, num_windows, chosen):

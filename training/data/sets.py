@@ -124,7 +124,7 @@ def _folder(config, settings):
         lambda config, split: folders.load(
             config.folder, split, settings, config.cache_dir or None
         ),
-        held_out="test",
+        held_out="held_out",
         tasks={"label": Task("test")} if labelled else {},
         shape=_shape(kind, settings),
         unlabelled="unlabelled",

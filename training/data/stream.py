@@ -1,9 +1,13 @@
 """Training batches as a pure function of (seed, step): resuming is arithmetic."""
 
 import os
+import re
+import socket
 
 import numpy as np
 import tensorflow as tf
+
+from training.errors import UserError
 
 
 def example_stream(examples, task, batch_size, seed, start_step, end_step, data_service=""):
@@ -50,6 +54,17 @@ def example_stream(examples, task, batch_size, seed, start_step, end_step, data_
         # Each step is made by one worker, once.
         batches = batches.apply(service.distribute(service.ShardingPolicy.DYNAMIC, data_service))
     return batches.prefetch(2)
+
+
+def refuse_unreachable(address):
+    """Raises `UserError` if no tf.data service is there: TensorFlow would wait and say nothing."""
+    parts = re.fullmatch(r"grpc://(.+):(\d+)", address)
+    try:
+        if not parts:
+            raise OSError("it must be such as grpc://host:5050")
+        socket.create_connection((parts[1], int(parts[2])), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--data_service={address} cannot be reached: {error}.") from error
 
 
 def evaluation_stream(examples, task, batch_size):

@@ -36,6 +36,7 @@ def load(name, split, settings, data_dir=None, cache_dir=None):
         f"{name}-{split}",
         source.kind,
         _items(source, builder, split, settings),
+        sum(part.num_examples for part in parts),
         settings,
         cache_dir,
         [

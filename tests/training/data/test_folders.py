@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from training.data import decoding, folder_files, folders
+from training.config import PretrainConfig
+from training.data import decoding, folder_files, folders, sets
 from training.data.decoding import Settings
 from training.errors import UserError
 
@@ -208,14 +209,40 @@ def reds_of(load, split):
     return set(load(split).inputs[:, 0, 0, 0].astype(int))
 
 
+ALL = ("train", "test", "unlabelled", "held_out")
+
+
+def drawn_of(groups, split):
+    """The numbers of the files in a split, given their groups by number."""
+    splits = folder_files.draw_splits({group: group for group in groups.values()})
+    return {number for number, group in groups.items() if splits[group] == split}
+
+
 def test_files_beside_the_classes_are_for_pre_training(put, load, capsys):
-    for number in range(40):
-        put(f"{'ab'[number % 2]}/{number}.png" if number < 20 else f"{number}.png", number)
-    train, test, unlabelled = (reds_of(load, split) for split in (*SPLITS, "unlabelled"))
-    assert train | test == set(range(20)) and not train & test
-    assert unlabelled == set(range(40)) - test
-    assert load("unlabelled").labels == {} and load("unlabelled").classes == {}
+    names = {n: f"{'ab'[n % 2]}/{n}.png" if n < 20 else f"{n}.png" for n in range(40)}
+    for number, name in names.items():
+        put(name, number)
+    train, test = drawn_of(names, "train"), drawn_of(names, "test")
+    labelled = set(range(20))
+    expected = [train & labelled, test & labelled, train, test]
+    assert [reds_of(load, split) for split in ALL] == expected
+    for split in ("unlabelled", "held_out"):
+        assert load(split).labels == {} and load(split).classes == {}
     assert "20 of 40 files of " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [("0.png,x", True), ("0.png,x\na/1.png,y", True), ("a/1.png,x\nb/2.png,y", False)],
+)
+def test_subfolders_beside_labels_csv_are_said_to_be_no_classes(rows, said, put, load, capsys):
+    """Unless all that lies in them has a label there."""
+    for name in ("0.png", "a/1.png", "b/2.png"):
+        put(name, 0)
+    put("labels.csv", "path,label,split\n" + rows.replace("\n", ",train\n") + ",train")
+    assert load("train").classes == {"label": tuple(sorted({*rows} & {*"xy"}))}
+    [line] = [line for line in capsys.readouterr().out.splitlines() if " of 3 files " in line]
+    assert line.endswith(": subfolders are not taken as such.") == said
 
 
 def test_files_that_labels_csv_leaves_out_or_empty_are_for_pre_training(put, load):
@@ -225,24 +252,120 @@ def test_files_that_labels_csv_leaves_out_or_empty_are_for_pre_training(put, loa
         "labels.csv",
         "path,label,group\n0.png,a,x\n1.png,b,x\n2.png,a,y\n3.png,b,y\n4.png,,x\n5.png,,y",
     )
-    train, test, unlabelled = ({0, 1}, {2, 3}, {0, 1, 4, 6, 7})
-    if folder_files.draw_splits({"0": "x"})["0"] == "test":
-        train, test, unlabelled = test, train, {2, 3, 5, 6, 7}
-    draws = folder_files.draw_splits({"x": "x", "y": "y"})
-    assert sorted(draws.values()) == ["test", "train"]  # Else choose other names of groups.
-    assert [reds_of(load, split) for split in SPLITS] == [train, test]
-    assert reds_of(load, "unlabelled") == unlabelled
+    groups = {**dict(enumerate("xxyyxy")), 6: "6.png", 7: "7.png"}
+    train, test = drawn_of(groups, "train"), drawn_of(groups, "test")
+    assert (0 in train) != (2 in train)  # Else choose other names of groups.
+    labelled = {0, 1, 2, 3}
+    assert [reds_of(load, split) for split in ALL] == [
+        train & labelled,
+        test & labelled,
+        train,
+        test,
+    ]
 
 
 def test_given_splits_hold_files_back_from_pre_training(put, load):
-    for number in range(6):
-        put(f"{number}.png", number)
+    """The files that are not in `labels.csv` are drawn, as they are without it."""
+    names = {number: f"{number}.png" for number in range(30)}
+    for number, name in names.items():
+        put(name, number)
     put(
         "labels.csv",
         "path,label,split\n0.png,a,train\n1.png,b,train\n2.png,a,test\n3.png,b,test\n4.png,,test",
     )
-    splits = [reds_of(load, split) for split in (*SPLITS, "unlabelled")]
-    assert splits == [{0, 1}, {2, 3}, {0, 1, 5}]
+    others = set(range(5, 30))
+    train, test = drawn_of(names, "train") & others, drawn_of(names, "test") & others
+    assert len(test) > 1
+    assert [reds_of(load, split) for split in ALL] == [
+        {0, 1},
+        {2, 3},
+        {0, 1} | train,
+        {2, 3, 4} | test,
+    ]
+
+
+def test_files_follow_a_group_whose_split_is_given(put, load):
+    """The group of `1.png`, which is not in `labels.csv`, is its name."""
+    put("0.png", 0)
+    put("1.png", 1)
+    for split, other in (("unlabelled", "held_out"), ("held_out", "unlabelled")):
+        given = {"unlabelled": "train", "held_out": "test"}[split]
+        put("labels.csv", f"path,label,split,group\n0.png,a,{given},1.png")
+        assert reds_of(load, split) == {0, 1}
+        with pytest.raises(UserError, match=f"The {other} split of .* has no files"):
+            load(other)
+
+
+def test_labels_that_are_added_move_no_file_and_decode_none_again(put, load, decoded):
+    """What an encoder has learnt from must not come to be tested on."""
+    names = {number: f"{number}.png" for number in range(100)}
+    for number, name in names.items():
+        put(name, number)
+    train, test = drawn_of(names, "train"), drawn_of(names, "test")
+    assert 10 <= len(test) <= 30
+    few = {*sorted(train)[:2], *sorted(test)[:1]}
+    for labelled in (set(), few, set(range(50)), set(range(100))):
+        rows = "".join(f"{number}.png,{'ab'[number % 2]}\n" for number in labelled)
+        put("labels.csv", "path,label\n" + rows)
+        assert reds_of(load, "unlabelled") == train
+        assert reds_of(load, "held_out") == test
+        for split, side in zip(SPLITS, (train, test)):
+            part = load(split)
+            reds = part.inputs[:, 0, 0, 0].astype(int)
+            assert set(reds) == (side & labelled or side) and len(reds) == len(set(reds))
+            # What is chosen is an array: a map stands for the whole file that it is of.
+            assert isinstance(part.inputs, np.memmap) == (len(labelled) in (0, 100))
+            if labelled:
+                assert list(part.labels["label"]) == list(reds % 2)
+    assert len(decoded) == 100
+
+
+def test_with_hardly_a_label_pre_training_measures_on_a_fifth(put, tmp_path):
+    for number in range(200):
+        put(f"{number}.png", number)
+    test = drawn_of({number: f"{number}.png" for number in range(200)}, "test")
+    labelled = sorted(set(range(200)) - test)[:3]  # None of them is for testing.
+    put("labels.csv", "path,label\n" + "".join(f"{number}.png,a\n" for number in labelled))
+    config = PretrainConfig(
+        data="folder", folder=str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"), image_size=8
+    )
+    data_set = sets.of(config)
+    learnt = data_set.load(config, data_set.unlabelled)
+    measured = data_set.load(config, data_set.held_out)
+    assert len(learnt) + len(measured) == 200 and 20 <= len(measured) <= 60
+    with pytest.raises(UserError, match=r"The test split of .* has no labelled files"):
+        data_set.load(config, "test")
+
+
+def test_labelled_windows_keep_their_recordings(put, load):
+    """Recording `n` has `n` windows and is as loud as its number says; odd ones have a label."""
+    for number in range(1, 9):
+        put(f"{number}.wav", tone(0.1 * number, amplitude=number / 20))
+    rows = [f"{n}.wav,{'a' if n % 2 else ''},{'train' if n < 6 else 'test'}" for n in range(1, 9)]
+    put("labels.csv", "path,label,split\n" + "\n".join(rows))
+    for split, numbers in (("train", [1, 3, 5]), ("test", [7]), ("held_out", [6, 7, 8])):
+        part = load(split)
+        loud = np.round(np.abs(part.inputs / 32768).max(axis=1) * 20).astype(int)
+        assert list(loud) == list(np.repeat(numbers, numbers))
+        assert list(part.groups) == list(np.repeat(range(len(numbers)), numbers))
+        assert list(loud[part.starts()]) == numbers
+
+
+def test_of_what_is_left_out_a_labelled_split_names_what_is_its_own(put, load):
+    put(
+        "labels.csv",
+        "path,label,split\na.wav,x,train\nb.wav,x,train\nc.wav,,train\nd.wav,x,test\ne.wav,,test",
+    )
+    for name in "ace":
+        put(f"{name}.wav", tone())
+    put("b.wav", 0 * tone())
+    put("c.wav", 0 * tone(0.2))
+    put("d.wav", 0 * tone())
+    assert set(load("unlabelled").left_out) == {"b.wav", "c.wav"}
+    assert set(load("train").left_out) == {"b.wav"}
+    assert set(load("held_out").left_out) == {"d.wav"}
+    with pytest.raises(UserError, match=r"None of 1 files of .* can be used, the first is d\.wav"):
+        load("test")
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -254,6 +377,7 @@ def test_without_a_difference_the_unlabelled_split_is_the_training_split(
     train = load("train")
     num_decoded = len(decoded)
     np.testing.assert_array_equal(load("unlabelled").inputs, train.inputs)
+    assert isinstance(train.inputs, np.memmap)
     assert len(decoded) == num_decoded
 
 
@@ -297,7 +421,9 @@ def test_a_folder_without_files_of_a_kind_says_what_was_expected(files, put, loa
 def test_a_missing_folder_and_a_wrong_split_are_refused(load):
     with pytest.raises(UserError, match=r"There is no folder .*set"):
         load()
-    with pytest.raises(ValueError, match=r"train, test, unlabelled. .*split='validation'"):
+    with pytest.raises(
+        ValueError, match=r"train, test, unlabelled, held_out. .*split='validation'"
+    ):
         load("validation")
 
 
@@ -305,7 +431,7 @@ def test_a_split_without_files_is_refused(put, load):
     put("0.png", 0)
     put("labels.csv", "path,label,split\n0.png,a,train")
     assert len(load("train")) == 1
-    with pytest.raises(UserError, match=r"The test split of .* has no files"):
+    with pytest.raises(UserError, match=r"The test split of .* has no labelled files"):
         load("test")
 
 

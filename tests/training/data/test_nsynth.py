@@ -93,7 +93,7 @@ def test_the_folder_gives_what_tfds_gives(load, tmp_path):
             np.testing.assert_array_equal(labels, theirs.labels[task][in_order])
         difference = ours.inputs.astype(int) - theirs.inputs[in_order]
         assert np.abs(difference).max() <= 1  # The last bit of a file's 16.
-    features = tfds.builder("nsynth/full").info.features
+    features = tfds.builder("nsynth/full", data_dir=tmp_path).info.features
     assert list(nsynth.FAMILIES) == features["instrument"]["family"].names
     assert ours.classes["family"] == theirs.classes["family"]
 
@@ -120,7 +120,7 @@ def test_a_corrupt_note_is_left_out_and_named(folder, load):
 def test_many_corrupt_notes_are_an_error(folder, load):
     for path in (folder / "nsynth-test" / "audio").iterdir():
         path.write_bytes(b"RIFF and no more")
-    with pytest.raises(UserError, match=r"4 of 4 examples of nsynth-test are corrupt"):
+    with pytest.raises(UserError, match=r"2 of the first 2 examples of nsynth-test are corrupt"):
         load("test")
 
 

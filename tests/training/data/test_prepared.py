@@ -125,7 +125,7 @@ def test_no_examples_are_refused(tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"Cannot prepare .*file.*KERAS_S2L_CACHE"):
+    with pytest.raises(UserError, match=r"Cannot prepare .*file.*--cache_dir or .*KERAS_S2L_CACHE"):
         prepared("key", tmp_path / "file", produce(1))
 
 
@@ -167,3 +167,20 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"Cannot prepare .*No space left.*Make room"):
         prepared("key", tmp_path, produce(3, (100_000,)))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "inputs.raw").write_bytes(b"short"),
+        lambda folder: (folder / "inputs.raw").write_bytes(bytes(1000)),
+        lambda folder: (folder / "inputs.raw").unlink(),
+        lambda folder: (folder / "names.json").write_text("["),
+        lambda folder: (folder / "inputs.json").write_text("{}"),
+    ],
+)
+def test_a_damaged_cache_is_one_line_that_says_what_to_do(damage, tmp_path):
+    prepared("key", tmp_path, produce(5))
+    damage(tmp_path / "key")
+    with pytest.raises(UserError, match=r"key is damaged .*: remove it, to prepare it again"):
+        prepared("key", tmp_path, produce(5))

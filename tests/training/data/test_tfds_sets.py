@@ -281,10 +281,52 @@ def test_a_corrupt_record_is_left_out_and_named(load, tmp_path):
 def test_many_corrupt_records_are_an_error(load, tmp_path):
     on_disk.write("cifar10", tmp_path / "tfds", with_corrupt(20, [7, 8]))
     with pytest.raises(
-        UserError, match=r"2 of 20 examples of cifar10-train are corrupt, the first"
+        UserError, match=r"2 of the first 9 examples of cifar10-train are corrupt, the first"
     ):
         load("cifar10", image_size=32)
     assert not list((tmp_path / "cache").iterdir())
+
+
+@pytest.mark.parametrize(("num_items", "num_corrupt"), [(10, 2), (1000, 11)])
+def test_no_more_is_decoded_once_too_many_are_corrupt(num_items, num_corrupt, tmp_path):
+    asked = []
+
+    def items():
+        for number in range(num_items):
+            asked.append(number)
+            yield published.Item(str(number), {}, corrupt)
+
+    def corrupt():
+        raise decoding.CorruptFile("bad")
+
+    message = (
+        rf"{num_corrupt} of the first {num_corrupt} examples of set .* 0 \(corrupt: bad\)\. Get"
+    )
+    with pytest.raises(UserError, match=message):
+        published.load("set", "image", items(), num_items, Settings(), tmp_path, [], {})
+    assert len(asked) <= num_corrupt + 16 + 1  # So many are decoded ahead at most.
+
+
+def test_of_fewer_items_than_there_may_be_one_percent_may_be_corrupt(tmp_path):
+    """Of a split that lies in a larger one of TFDS the number is known at the end only."""
+
+    def corrupt():
+        raise decoding.CorruptFile("bad")
+
+    def items(num_corrupt):
+        for number in range(200):
+            picture = [decoding.Decoded(np.full((1, 8, 8, 3), number, np.uint8))]
+            decode = corrupt if number < num_corrupt else lambda picture=picture: picture
+            yield published.Item(str(number), {}, decode)
+
+    def load(num_corrupt):
+        return published.load(
+            "set", "image", items(num_corrupt), 9999, Settings(), tmp_path, [num_corrupt], {}
+        )
+
+    assert len(load(2)) == 198
+    with pytest.raises(UserError, match="3 of the first 200 examples of set are corrupt"):
+        load(3)
 
 
 def test_a_sound_that_is_not_finite_is_corrupt(load, tmp_path):
@@ -343,13 +385,13 @@ def test_memory_stays_small(tmp_path):
             yield published.Item(str(number), {}, lambda decoded=decoded: [decoded])
 
     tracemalloc.start()
-    published.load("set", "audio", items(), Settings(), tmp_path, [], {})
+    published.load("set", "audio", items(), 200, Settings(), tmp_path, [], {})
     assert tracemalloc.get_traced_memory()[1] < 25e6
     tracemalloc.stop()
 
 
-def test_tfds_knows_the_sources():
+def test_tfds_knows_the_sources(tmp_path):
     for source in sources.SOURCES.values():
-        features = tfds.builder(source.name).info.features
+        features = tfds.builder(source.name, data_dir=tmp_path).info.features
         assert source.kind in features
         assert all(tfds_sets._feature(features, path) for path in source.labels.values())
