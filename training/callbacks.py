@@ -11,11 +11,16 @@ from training.errors import UserError
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """Ends training after the step at hand at Ctrl-C or SIGTERM; a second one ends it at once."""
+    """Ends training after the step at hand at Ctrl-C or SIGTERM; a second one ends it at once.
 
-    def __init__(self):
+    Args:
+        any_worker: As `distribution.any_worker` gives it: all workers end after the same step.
+    """
+
+    def __init__(self, any_worker=bool):
         super().__init__()
         self.requested = False
+        self.any_worker = any_worker
 
     def __enter__(self):
         self._previous = {
@@ -33,6 +38,7 @@ class StopOnSignal(keras.callbacks.Callback):
         self.__exit__()
 
     def on_train_batch_end(self, batch, logs=None):
+        self.requested = self.any_worker(self.requested)
         if self.requested:
             self.model.stop_training = True
 

@@ -15,11 +15,13 @@ class Checkpoints:
     Args:
         folder: Where they lie, as `step_00000250.weights.h5`: model and optimizer.
         keep: How many of the newest to keep.
+        read_only: Whether `save` leaves them as they are: of several workers one alone writes.
     """
 
-    def __init__(self, folder, keep=3):
+    def __init__(self, folder, keep=3, read_only=False):
         self.folder = pathlib.Path(folder)
         self.keep = keep
+        self.read_only = read_only
 
     def steps(self):
         """Steps that have a checkpoint, oldest first."""
@@ -34,7 +36,7 @@ class Checkpoints:
     def save(self, model):
         """Saves model and optimizer under the optimizer's step, unless that step is there."""
         step = int(model.optimizer.iterations.numpy())
-        if step not in self.steps():
+        if not self.read_only and step not in self.steps():
             self.folder.mkdir(parents=True, exist_ok=True)
             save_weights(model, self.path(step))
             for old in self.steps()[: -self.keep]:

@@ -14,6 +14,7 @@ from training.data.augmentation import Augmentation
 from training.data.examples import as_inputs
 from training.data.orders import Orders
 from training.data.prepared import digest, prepared
+from training.data.stream import WHOLE
 from training.data.views import Views
 
 EVALUATION_BATCH_SIZE = 256
@@ -30,7 +31,7 @@ class Material:
             where these are the smaller ones, or uint8 pictures.
         sha256: Tells apart the waveforms or pictures that all was made from.
         left_out: Why, by name, of what could not be used.
-        validation: `tf.data.Dataset` of batches, always the same.
+        validation: `tf.data.Dataset` of batches, always the same; of a share, this worker's.
         pictured: A few of its examples: `(x, order)`, or views.
     """
 
@@ -42,12 +43,13 @@ class Material:
     pictured: tuple
 
 
-def load(config, data_set):
+def load(config, data_set, share=WHOLE):
     """Loads the data set of a config.
 
     Args:
         config: `PretrainConfig`.
         data_set: As `sets.of` gives it.
+        share: Which batches to evaluate here.
 
     Returns:
         `Material`.
@@ -65,57 +67,67 @@ def load(config, data_set):
         _stored(config, train),
         hashlib.sha256((digest(train.inputs) + digest(held_out.inputs)).encode()).hexdigest(),
         left_out,
-        _validation(config, train.kind, measured),
+        _validation(config, train.kind, measured, share),
         next(iter(_validation(config, train.kind, measured[chosen]).as_numpy_iterator())),
     )
 
 
-def batches_of(config, kind, examples, begin, end):
+def batches_of(config, kind, examples, begin, end, share=WHOLE):
     """The training batches of the steps from `begin` up to `end`.
 
     Args:
         config: `PretrainConfig`.
         kind, examples: As of `Material`.
         begin, end: Range of steps.
+        share: Which rows of each batch to make.
 
     Returns:
         A `tf.data.Dataset` of `(x, order)`, float32 `(batch_size, ...)` and int32
-        `(batch_size, num_patches)`, or of views `(batch_size, 2, ...)`.
+        `(batch_size, num_patches)`, or of views `(batch_size, 2, ...)`; of a share its rows.
     """
     as_input = _as_input(config)
     if objectives.is_contrastive(config):
         draw = Views(kind, config.max_gain_db).draw
 
         def task(stored, seed):
-            return draw(as_input(stored), seed)
+            return draw(as_input(stored), seed, share)
 
     else:
         vary, orders = augmentation(config, kind).vary, orders_of(config)
 
         def task(stored, seed):
-            return vary(as_input(stored), seed), orders.draw(config.batch_size, seed)
+            order = orders.draw(config.batch_size, seed)
+            return vary(as_input(stored), seed, share), share.of(order)
 
     return stream.example_stream(
-        examples, task, config.batch_size, config.seed, begin, end, config.data_service
+        examples, task, config.batch_size, config.seed, begin, end, config.data_service, share
     )
 
 
-def _validation(config, kind, examples):
+def _validation(config, kind, examples, share=WHOLE):
     """Batches `(x, order)`, or of views, that are the same in every evaluation and every run."""
-    as_input = _as_input(config)
+    as_input, size = _as_input(config), evaluation_batch_size(config, share)
     if objectives.is_contrastive(config):
         draw = Views(kind, config.max_gain_db).draw
 
         def task(stored, index):
             return draw(as_input(stored), stream.step_seed(config.seed, -1 - index[0]))
 
-        return stream.evaluation_stream(examples, task, config.batch_size)  # As hard as training.
+        return stream.evaluation_stream(examples, task, size, share)
     orders = tf.constant(fixed_orders(config, len(examples)))
     return stream.evaluation_stream(
         examples,
         lambda stored, index: (as_input(stored), tf.gather(orders, index)),
-        EVALUATION_BATCH_SIZE,
+        size,
+        share,
     )
+
+
+def evaluation_batch_size(config, share=WHOLE):
+    """Rows of a batch of each of the workers."""
+    if objectives.is_contrastive(config):
+        return config.batch_size  # As hard as training.
+    return -(-EVALUATION_BATCH_SIZE // share.workers)
 
 
 def fixed_orders(config, num_examples):

@@ -1,14 +1,13 @@
 """Pre-training: from recordings to `final.weights.h5`, resumable at any step."""
 
 import dataclasses
-import functools
 import pathlib
 import sys
 import time
 
 import keras
 
-from training import callbacks, material, models, objectives, pictures, records
+from training import callbacks, distribution, material, models, objectives, pictures, records
 from training.checkpoints import Checkpoints, save_weights
 from training.config import NOT_STATED_IN_THE_PAPER, changed
 from training.data import sets
@@ -24,7 +23,8 @@ def resume_config(workdir, recipe_config, changes):
     Args:
         workdir: Folder of the run.
         recipe_config: `PretrainConfig` for a new run.
-        changes: Fields that the user set. In a workdir that holds a run only `steps` may differ.
+        changes: Fields that the user set. In a workdir that holds a run only `steps` may differ,
+            and those not where the learning rate has fallen to 0 by then.
 
     Raises:
         UserError: If the workdir holds another run, or something that was set would do nothing.
@@ -35,7 +35,7 @@ def resume_config(workdir, recipe_config, changes):
     different = [
         f"--{name} is {getattr(stored, name)!r} there, {value!r} now"
         for name, value in changes.items()
-        if name != "steps" and getattr(stored, name) != value
+        if (name != "steps" or stored.schedule == "cosine") and getattr(stored, name) != value
     ]
     if different:
         raise UserError(
@@ -49,7 +49,7 @@ def run(config, workdir):
     """Trains up to `config.steps`, from the newest checkpoint of the workdir.
 
     Ctrl-C or SIGTERM ends the step at hand, saves a checkpoint and returns. At the end it writes
-    `final.weights.h5`, `report.json` and the pictures.
+    `final.weights.h5`, `report.json` and the pictures. Of several workers the chief alone writes.
 
     Args:
         config: `PretrainConfig`.
@@ -63,31 +63,38 @@ def run(config, workdir):
     """
     began = time.monotonic()
     config.check()
+    strategy = distribution.make_strategy(config.strategy)
+    distribution.check_batch_size(strategy, config.batch_size)
+    share = distribution.share(strategy)
     workdir = pathlib.Path(workdir)
     _refuse_workdir_in_folder(config, workdir)
     if (report := finished(config, workdir)) is not None:
         return report
     data_set = sets.of(config)
-    model = models.make_model(config, data_set)  # Refuses what does not fit before all else.
-    checkpoints = Checkpoints(workdir / "checkpoints")
+    with strategy.scope():
+        model = models.make_model(config, data_set)  # Refuses what does not fit before all else.
+    checkpoints = Checkpoints(workdir / "checkpoints", read_only=not share.is_first)
     saved_steps = checkpoints.steps()
     if saved_steps and saved_steps[-1] > config.steps:
         raise UserError(
             f"--workdir={workdir} is already at step {saved_steps[-1]}, beyond "
             f"--steps={config.steps}."
         )
-    loaded = material.load(config, data_set)
+    loaded = material.load(config, data_set, share)
     learnt_from = _refuse_other_data(config, workdir, data_set, loaded)
     start = checkpoints.restore(model)
-    records.write_config(workdir, config, NOT_STATED_IN_THE_PAPER, learnt_from)
-    records.drop_rows_after(workdir / "log.csv", start)
+    if share.is_first:
+        records.write_config(workdir, config, NOT_STATED_IN_THE_PAPER, learnt_from)
+        records.drop_rows_after(workdir / "log.csv", start)
     if start:
         print(f"Going on from step {start} of {config.steps}.", flush=True)
     if _fit(config, workdir, model, start, loaded, checkpoints):
         return None
-    save_weights(model, workdir / FINAL_WEIGHTS)
-    _save_pictures(config, workdir, model, loaded)
-    metrics = model.evaluate(loaded.validation, verbose=0, return_dict=True)
+    if share.is_first:
+        save_weights(model, workdir / FINAL_WEIGHTS)
+        _save_pictures(config, workdir, model, loaded)
+    validation = _validation(config, strategy, loaded)
+    metrics = model.evaluate(validation, verbose=0, return_dict=True)
     metric, meaning, chance = objectives.measured(config)
     report = {
         "config": records.as_json(config),
@@ -100,7 +107,8 @@ def run(config, workdir):
         "seconds_of_this_process": round(time.monotonic() - began, 1),
         "peak_memory_bytes": records.peak_memory_bytes(),
     }
-    records.write_json(workdir / "report.json", report)
+    if share.is_first:
+        records.write_json(workdir / "report.json", report)
     return report
 
 
@@ -147,35 +155,52 @@ def finished(config, workdir):
 
 def _fit(config, workdir, model, start, loaded, checkpoints):
     """Fits segment by segment; tells whether it was stopped before the end."""
-    stop = callbacks.StopOnSignal()
-    batches = functools.partial(material.batches_of, config, loaded.kind, loaded.examples)
-    board = workdir / "tensorboard"
+    strategy = model.distribute_strategy
+    share = distribution.share(strategy)
+    stop = callbacks.StopOnSignal(distribution.any_worker(strategy))
     in_order = [
         callbacks.RefuseNan(),
         stop,
-        callbacks.LogStep(),
-        keras.callbacks.CSVLogger(str(workdir / "log.csv"), append=True),
-        callbacks.ShowPicture(board / "pictures", lambda: _picture(config, model, loaded)),
-        keras.callbacks.TensorBoard(str(board), write_graph=False),
+        *(_writers(config, workdir, model, loaded) if share.is_first else []),
         callbacks.SaveCheckpoint(checkpoints),  # Last, so that no row of the log lacks one.
     ]
+    verbose = 1 if sys.stdout.isatty() else 2  # A bar to watch, or a line to keep.
+    validation = _validation(config, strategy, loaded)
     with stop:
         for begin, end, every in segments(start, config.steps, config.evaluate_every):
             epoch = begin // config.evaluate_every
+            batches = material.batches_of(config, loaded.kind, loaded.examples, begin, end, share)
+            size = config.batch_size // share.workers
             model.fit(
-                batches(begin, end),
+                distribution.distributed(strategy, batches, size),
                 initial_epoch=epoch,
                 epochs=epoch + (end - begin) // every,
                 steps_per_epoch=every,
-                validation_data=loaded.validation,
+                validation_data=validation,
                 callbacks=in_order,
-                verbose=1 if sys.stdout.isatty() else 2,  # A bar to watch, or a line to keep.
+                verbose=verbose if share.is_first else 0,
                 shuffle=False,
             )
             if stop.requested:
                 checkpoints.save(model)
                 return int(model.optimizer.iterations.numpy()) < config.steps
     return False
+
+
+def _writers(config, workdir, model, loaded):
+    """The callbacks that record what happens."""
+    board = workdir / "tensorboard"
+    return [
+        callbacks.LogStep(),
+        keras.callbacks.CSVLogger(str(workdir / "log.csv"), append=True),
+        callbacks.ShowPicture(board / "pictures", lambda: _picture(config, model, loaded)),
+        keras.callbacks.TensorBoard(str(board), write_graph=False),
+    ]
+
+
+def _validation(config, strategy, loaded):
+    size = material.evaluation_batch_size(config, distribution.share(strategy))
+    return distribution.distributed(strategy, loaded.validation, size)
 
 
 def _picture(config, model, loaded):

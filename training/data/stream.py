@@ -1,12 +1,39 @@
 """Training batches as a pure function of (seed, step): resuming is arithmetic."""
 
+import dataclasses
 import os
 
 import numpy as np
 import tensorflow as tf
 
 
-def example_stream(examples, task, batch_size, seed, start_step, end_step, data_service=""):
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """Which rows of each batch are made here: one of several equal parts.
+
+    Attributes:
+        worker: Number of the part.
+        workers: How many parts there are.
+    """
+
+    worker: int = 0
+    workers: int = 1
+
+    @property
+    def is_first(self):
+        return self.worker == 0
+
+    def of(self, whole, axis=0):
+        """The rows of what was drawn for a whole batch."""
+        return tf.split(whole, self.workers, axis)[self.worker]
+
+
+WHOLE = Share()
+
+
+def example_stream(
+    examples, task, batch_size, seed, start_step, end_step, data_service="", share=WHOLE
+):
     """Batches of the steps from `start_step` up to `end_step`, exclusive.
 
     Each example comes once an epoch, in an order that depends on the seed and the epoch. What is
@@ -15,7 +42,7 @@ def example_stream(examples, task, batch_size, seed, start_step, end_step, data_
     Args:
         examples: Array or memory map `(examples, ...)`.
         task: `task(stored, seed)` makes a batch of some stored examples `(batch, ...)`; all it
-            draws follows from the stateless seed.
+            draws follows from the stateless seed. Of a share it is given the rows alone.
         batch_size: Examples in a batch, over all devices.
         seed: Integer from which everything follows.
         start_step, end_step: Range of steps.
@@ -23,6 +50,7 @@ def example_stream(examples, task, batch_size, seed, start_step, end_step, data_
             such as "grpc://host:5050"; with several workers they may come in another order. A
             memory map must lie where the workers see it, and fit in the memory of each. "" makes
             them in this process.
+        share: The rows of each batch to make: those of all shares are the batch.
 
     Returns:
         A `tf.data.Dataset` of what the task gives.
@@ -30,7 +58,7 @@ def example_stream(examples, task, batch_size, seed, start_step, end_step, data_
     num_examples = len(examples)
 
     def batch_of(step):
-        position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+        position = step * batch_size + share.of(tf.range(batch_size, dtype=tf.int64))
         epoch, place = position // num_examples, position % num_examples
         # A batch may span two epochs, so each index has its own seed. The raw op, because
         # `tf.random.experimental.index_shuffle` pads the wrong axis of such seeds.
@@ -52,16 +80,18 @@ def example_stream(examples, task, batch_size, seed, start_step, end_step, data_
     return batches.prefetch(2)
 
 
-def evaluation_stream(examples, task, batch_size):
+def evaluation_stream(examples, task, batch_size, share=WHOLE):
     """All examples in their order, batch by batch: what `task(stored, index)` makes of them.
 
     Args:
         examples: As for `example_stream`.
         task: Given some stored examples `(batch, ...)` and their numbers, int64 `(batch,)`.
         batch_size: Of all batches but the last, which may be smaller.
+        share: Batches are dealt out in turn: those that are this worker's are made here.
     """
     gather = _gather(examples)
     index = tf.data.Dataset.range(len(examples)).batch(batch_size)
+    index = index.shard(share.workers, share.worker)
     return index.map(lambda i: task(gather(i), i), tf.data.AUTOTUNE, deterministic=True).prefetch(2)
 
 
@@ -72,12 +102,11 @@ def _gather(examples, data_service=""):
         return lambda index: tf.gather(in_memory, index)
     if data_service:
         return _gather_by_path(examples)
-    shape = tf.TensorShape((None, *examples.shape[1:]))
 
     def gather(index):
         # TensorFlow itself would read the whole file into memory.
         rows = tf.numpy_function(examples.__getitem__, [index], examples.dtype, stateful=False)
-        return tf.ensure_shape(rows, shape)
+        return tf.ensure_shape(rows, (*index.shape, *examples.shape[1:]))
 
     return gather
 

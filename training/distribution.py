@@ -1,0 +1,148 @@
+"""The one place that makes a `tf.distribute` strategy, and what training under one needs.
+
+The batch size is that of all replicas together, and what the pipeline draws does not depend on
+them: several train as one does, to rounding. Not so what the model itself draws (`jitter` of
+patches, the noise of `--objective=perturbed_samples`): that differs from replica to replica.
+"""
+
+import os
+
+import keras
+import tensorflow as tf
+
+from training.data.stream import WHOLE, Share
+from training.errors import UserError
+
+
+def make_strategy(name):
+    """A strategy over all devices there are; to be made before TensorFlow does anything else.
+
+    Args:
+        name: "none" for the one device that TensorFlow takes by itself, "mirrored" for the GPUs of
+            this machine, "multi_worker" for those of all machines that TF_CONFIG or the Slurm step
+            name, "tpu" for the cores of the TPU that TPU_NAME names.
+
+    Raises:
+        UserError: If there are no such devices.
+    """
+    make = {
+        "none": tf.distribute.get_strategy,
+        "mirrored": tf.distribute.MirroredStrategy,
+        "multi_worker": _multi_worker,
+        "tpu": _tpu,
+    }
+    try:
+        return make[name]()
+    except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise UserError(f"--strategy={name} cannot start: {first_line}") from error
+
+
+def _multi_worker():
+    resolvers = tf.distribute.cluster_resolver
+    if "TF_CONFIG" in os.environ:
+        cluster = resolvers.TFConfigClusterResolver()
+    elif "SLURM_STEP_NUM_TASKS" in os.environ:
+        cluster = resolvers.SlurmClusterResolver()
+    else:
+        raise UserError(
+            "--strategy=multi_worker needs TF_CONFIG, which names all workers and this one, or a "
+            "Slurm step: set it, or give --strategy=mirrored."
+        )
+    return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=cluster)
+
+
+def _tpu():
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
+    tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def check_batch_size(strategy, batch_size):
+    """Raises `UserError` for a batch that cannot be shared out evenly."""
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise UserError(
+            f"--batch_size must divide by the {replicas} devices that share it. Received: "
+            f"{batch_size}; the next one is {-(-batch_size // replicas) * replicas}."
+        )
+
+
+def _across_workers(strategy):
+    """Whether several processes train together."""
+    return (
+        isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        and strategy.extended._in_multi_worker_mode()
+    )
+
+
+def share(strategy):
+    """The part that this process has in each batch; the first one is the chief's."""
+    if not _across_workers(strategy):
+        return WHOLE
+    resolver = strategy.cluster_resolver
+    workers = resolver.cluster_spec().as_dict()
+    chiefs = len(workers.get("chief", ()))
+    before = chiefs if resolver.task_type == "worker" else 0
+    return Share(before + resolver.task_id, chiefs + len(workers.get("worker", ())))
+
+
+def distributed(strategy, batches, batch_size):
+    """Batches as `fit` and `evaluate` take them.
+
+    Args:
+        strategy: As `make_strategy` gives it.
+        batches: `tf.data.Dataset` of this worker's share.
+        batch_size: Rows of its batches; the last one may have fewer.
+    """
+    if not _across_workers(strategy):
+        return batches  # Keras splits each batch over the replicas.
+    # `fit` would share out once more what is this worker's alone.
+    replicas = strategy.num_replicas_in_sync // share(strategy).workers
+    return strategy.distribute_datasets_from_function(
+        lambda context: batches.rebatch(-(-batch_size // replicas))
+    )
+
+
+def any_worker(strategy):
+    """A function that tells all workers whether a flag is set in one of them: all must call it."""
+    if not _across_workers(strategy):
+        return bool
+
+    @tf.function
+    def total(flag):
+        return strategy.reduce("SUM", strategy.run(tf.identity, (flag,)), axis=None)
+
+    return lambda flag: bool(total(tf.constant(float(flag))) > 0)
+
+
+class MultiWorkerFit:
+    """Makes `fit` and `evaluate` of a Keras model work where replicas have batches of other sizes.
+
+    Keras would average the first batch over the replicas, to see its shape, which fails for such
+    batches and across workers, and there the logs of a step, scalars, over an axis that they lack:
+    https://github.com/keras-team/keras/issues/20585.
+    """
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        if iterator is not None and self._distribute_strategy is not None:
+            strategy = self.distribute_strategy
+            for _, _, steps in iterator:
+                data_batch = keras.tree.map_structure(
+                    lambda value: strategy.experimental_local_results(value)[0], next(steps)
+                )
+                break
+            iterator = None
+        return super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
+
+    def train_step(self, data):
+        return self._with_axis(super().train_step(data))
+
+    def test_step(self, data):
+        return self._with_axis(super().test_step(data))
+
+    def _with_axis(self, logs):
+        if not _across_workers(self.distribute_strategy):
+            return logs
+        return keras.tree.map_structure(lambda value: tf.expand_dims(value, 0), logs)
