@@ -77,31 +77,25 @@ def _across_workers(strategy):
     )
 
 
-def share(strategy):
-    """The part that this process has in each batch; the first one is the chief's."""
-    if not _across_workers(strategy):
-        return WHOLE
-    resolver = strategy.cluster_resolver
-    workers = resolver.cluster_spec().as_dict()
-    chiefs = len(workers.get("chief", ()))
-    before = chiefs if resolver.task_type == "worker" else 0
-    return Share(before + resolver.task_id, chiefs + len(workers.get("worker", ())))
+def is_chief(strategy):
+    """Whether this process is the one of all workers that writes what the run leaves."""
+    return not _across_workers(strategy) or strategy.extended.should_checkpoint
 
 
-def distributed(strategy, batches, batch_size):
+def distributed(strategy, make):
     """Batches as `fit` and `evaluate` take them.
 
     Args:
         strategy: As `make_strategy` gives it.
-        batches: `tf.data.Dataset` of this worker's share.
-        batch_size: Rows of its batches; the last one may have fewer.
+        make: `make(share)` gives the `tf.data.Dataset` of a `Share`. Nothing is dealt out again.
     """
-    if not _across_workers(strategy):
-        return batches  # Keras splits each batch over the replicas.
-    # `fit` would share out once more what is this worker's alone.
-    replicas = strategy.num_replicas_in_sync // share(strategy).workers
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return make(WHOLE)
     return strategy.distribute_datasets_from_function(
-        lambda context: batches.rebatch(-(-batch_size // replicas))
+        lambda context: make(
+            Share(context.input_pipeline_id, context.num_input_pipelines, replicas)
+        )
     )
 
 

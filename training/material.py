@@ -31,25 +31,24 @@ class Material:
             where these are the smaller ones, or uint8 pictures.
         sha256: Tells apart the waveforms or pictures that all was made from.
         left_out: Why, by name, of what could not be used.
-        validation: `tf.data.Dataset` of batches, always the same; of a share, this worker's.
-        pictured: A few of its examples: `(x, order)`, or views.
+        held_out: The same of the examples that are measured on.
+        pictured: A few of these as they are measured on: `(x, order)`, or views.
     """
 
     kind: str
     examples: np.ndarray
     sha256: str
     left_out: dict
-    validation: tf.data.Dataset
+    held_out: np.ndarray
     pictured: tuple
 
 
-def load(config, data_set, share=WHOLE):
+def load(config, data_set):
     """Loads the data set of a config.
 
     Args:
         config: `PretrainConfig`.
         data_set: As `sets.of` gives it.
-        share: Which batches to evaluate here.
 
     Returns:
         `Material`.
@@ -67,8 +66,8 @@ def load(config, data_set, share=WHOLE):
         _stored(config, train),
         hashlib.sha256((digest(train.inputs) + digest(held_out.inputs)).encode()).hexdigest(),
         left_out,
-        _validation(config, train.kind, measured, share),
-        next(iter(_validation(config, train.kind, measured[chosen]).as_numpy_iterator())),
+        measured,
+        next(iter(validation_of(config, train.kind, measured[chosen]).as_numpy_iterator())),
     )
 
 
@@ -104,30 +103,30 @@ def batches_of(config, kind, examples, begin, end, share=WHOLE):
     )
 
 
-def _validation(config, kind, examples, share=WHOLE):
-    """Batches `(x, order)`, or of views, that are the same in every evaluation and every run."""
-    as_input, size = _as_input(config), evaluation_batch_size(config, share)
+def validation_of(config, kind, examples, share=WHOLE):
+    """Batches `(x, order)`, or of views, that are the same in every evaluation and every run.
+
+    Args:
+        config: `PretrainConfig`.
+        kind, examples: As of `Material`.
+        share: Whose batches to make.
+    """
+    as_input = _as_input(config)
     if objectives.is_contrastive(config):
         draw = Views(kind, config.max_gain_db).draw
 
         def task(stored, index):
             return draw(as_input(stored), stream.step_seed(config.seed, -1 - index[0]))
 
-        return stream.evaluation_stream(examples, task, size, share)
+        # As hard as training.
+        return stream.evaluation_stream(examples, task, config.batch_size, share)
     orders = tf.constant(fixed_orders(config, len(examples)))
     return stream.evaluation_stream(
         examples,
         lambda stored, index: (as_input(stored), tf.gather(orders, index)),
-        size,
+        EVALUATION_BATCH_SIZE,
         share,
     )
-
-
-def evaluation_batch_size(config, share=WHOLE):
-    """Rows of a batch of each of the workers."""
-    if objectives.is_contrastive(config):
-        return config.batch_size  # As hard as training.
-    return -(-EVALUATION_BATCH_SIZE // share.workers)
 
 
 def fixed_orders(config, num_examples):

@@ -1,6 +1,7 @@
 """Pre-training: from recordings to `final.weights.h5`, resumable at any step."""
 
 import dataclasses
+import functools
 import pathlib
 import sys
 import time
@@ -65,7 +66,7 @@ def run(config, workdir):
     config.check()
     strategy = distribution.make_strategy(config.strategy)
     distribution.check_batch_size(strategy, config.batch_size)
-    share = distribution.share(strategy)
+    is_chief = distribution.is_chief(strategy)
     workdir = pathlib.Path(workdir)
     _refuse_workdir_in_folder(config, workdir)
     if (report := finished(config, workdir)) is not None:
@@ -73,24 +74,24 @@ def run(config, workdir):
     data_set = sets.of(config)
     with strategy.scope():
         model = models.make_model(config, data_set)  # Refuses what does not fit before all else.
-    checkpoints = Checkpoints(workdir / "checkpoints", read_only=not share.is_first)
+    checkpoints = Checkpoints(workdir / "checkpoints", read_only=not is_chief)
     saved_steps = checkpoints.steps()
     if saved_steps and saved_steps[-1] > config.steps:
         raise UserError(
             f"--workdir={workdir} is already at step {saved_steps[-1]}, beyond "
             f"--steps={config.steps}."
         )
-    loaded = material.load(config, data_set, share)
+    loaded = material.load(config, data_set)
     learnt_from = _refuse_other_data(config, workdir, data_set, loaded)
     start = checkpoints.restore(model)
-    if share.is_first:
+    if is_chief:
         records.write_config(workdir, config, NOT_STATED_IN_THE_PAPER, learnt_from)
         records.drop_rows_after(workdir / "log.csv", start)
     if start:
         print(f"Going on from step {start} of {config.steps}.", flush=True)
     if _fit(config, workdir, model, start, loaded, checkpoints):
         return None
-    if share.is_first:
+    if is_chief:
         save_weights(model, workdir / FINAL_WEIGHTS)
         _save_pictures(config, workdir, model, loaded)
     validation = _validation(config, strategy, loaded)
@@ -107,7 +108,7 @@ def run(config, workdir):
         "seconds_of_this_process": round(time.monotonic() - began, 1),
         "peak_memory_bytes": records.peak_memory_bytes(),
     }
-    if share.is_first:
+    if is_chief:
         records.write_json(workdir / "report.json", report)
     return report
 
@@ -156,29 +157,28 @@ def finished(config, workdir):
 def _fit(config, workdir, model, start, loaded, checkpoints):
     """Fits segment by segment; tells whether it was stopped before the end."""
     strategy = model.distribute_strategy
-    share = distribution.share(strategy)
+    is_chief = distribution.is_chief(strategy)
+    batches = functools.partial(material.batches_of, config, loaded.kind, loaded.examples)
+    validation = _validation(config, strategy, loaded)
     stop = callbacks.StopOnSignal(distribution.any_worker(strategy))
     in_order = [
         callbacks.RefuseNan(),
         stop,
-        *(_writers(config, workdir, model, loaded) if share.is_first else []),
+        *(_writers(config, workdir, model, loaded) if is_chief else []),
         callbacks.SaveCheckpoint(checkpoints),  # Last, so that no row of the log lacks one.
     ]
     verbose = 1 if sys.stdout.isatty() else 2  # A bar to watch, or a line to keep.
-    validation = _validation(config, strategy, loaded)
     with stop:
         for begin, end, every in segments(start, config.steps, config.evaluate_every):
             epoch = begin // config.evaluate_every
-            batches = material.batches_of(config, loaded.kind, loaded.examples, begin, end, share)
-            size = config.batch_size // share.workers
             model.fit(
-                distribution.distributed(strategy, batches, size),
+                distribution.distributed(strategy, functools.partial(batches, begin, end)),
                 initial_epoch=epoch,
                 epochs=epoch + (end - begin) // every,
                 steps_per_epoch=every,
                 validation_data=validation,
                 callbacks=in_order,
-                verbose=verbose if share.is_first else 0,
+                verbose=verbose if is_chief else 0,
                 shuffle=False,
             )
             if stop.requested:
@@ -199,8 +199,8 @@ def _writers(config, workdir, model, loaded):
 
 
 def _validation(config, strategy, loaded):
-    size = material.evaluation_batch_size(config, distribution.share(strategy))
-    return distribution.distributed(strategy, loaded.validation, size)
+    validation_of = functools.partial(material.validation_of, config, loaded.kind, loaded.held_out)
+    return distribution.distributed(strategy, validation_of)
 
 
 def _picture(config, model, loaded):

@@ -9,19 +9,17 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """Which rows of each batch are made here: one of several equal parts.
+    """Which rows of each batch are made here, of several workers with as many replicas each.
 
     Attributes:
-        worker: Number of the part.
-        workers: How many parts there are.
+        worker: Which worker this is.
+        workers: How many there are.
+        replicas: How many devices they have together.
     """
 
     worker: int = 0
     workers: int = 1
-
-    @property
-    def is_first(self):
-        return self.worker == 0
+    replicas: int = 1
 
     def of(self, whole, axis=0):
         """The rows of what was drawn for a whole batch."""
@@ -50,7 +48,8 @@ def example_stream(
             such as "grpc://host:5050"; with several workers they may come in another order. A
             memory map must lie where the workers see it, and fit in the memory of each. "" makes
             them in this process.
-        share: The rows of each batch to make: those of all shares are the batch.
+        share: The rows of each batch to make: those of all shares are the batch. Of several
+            replicas they come as one smaller batch after the other, one for each of this worker's.
 
     Returns:
         A `tf.data.Dataset` of what the task gives.
@@ -77,6 +76,8 @@ def example_stream(
         service = tf.data.experimental.service
         # Each step is made by one worker, once.
         batches = batches.apply(service.distribute(service.ShardingPolicy.DYNAMIC, data_service))
+    if share.replicas > share.workers:
+        batches = batches.rebatch(batch_size // share.replicas, drop_remainder=True)
     return batches.prefetch(2)
 
 
@@ -87,12 +88,23 @@ def evaluation_stream(examples, task, batch_size, share=WHOLE):
         examples: As for `example_stream`.
         task: Given some stored examples `(batch, ...)` and their numbers, int64 `(batch,)`.
         batch_size: Of all batches but the last, which may be smaller.
-        share: Batches are dealt out in turn: those that are this worker's are made here.
+        share: Whose batches to make. With several replicas each has as many batches, of as many
+            examples to within one: an empty one would have no mean, and some ops fail on it.
     """
     gather = _gather(examples)
     index = tf.data.Dataset.range(len(examples)).batch(batch_size)
-    index = index.shard(share.workers, share.worker)
+    if share.replicas > 1:
+        index = _evenly(len(examples), batch_size, share)
     return index.map(lambda i: task(gather(i), i), tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+
+
+def _evenly(num_examples, batch_size, share):
+    """Numbers of examples, batch by batch, that the replicas of one worker take in turn."""
+    rounds = -(-num_examples // batch_size)
+    count = share.replicas * max(1, min(rounds, num_examples // share.replicas))
+    cuts = np.arange(count + 1) * num_examples // count
+    batches = tf.data.Dataset.from_tensor_slices((cuts[:-1], cuts[1:]))
+    return batches.shard(share.workers, share.worker).map(tf.range)
 
 
 def _gather(examples, data_service=""):
