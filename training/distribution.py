@@ -39,17 +39,34 @@ def make_strategy(name):
 
 
 def _multi_worker():
-    resolvers = tf.distribute.cluster_resolver
     if "TF_CONFIG" in os.environ:
-        cluster = resolvers.TFConfigClusterResolver()
+        cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     elif "SLURM_STEP_NUM_TASKS" in os.environ:
-        cluster = resolvers.SlurmClusterResolver()
+        cluster = _slurm()
     else:
         raise UserError(
             "--strategy=multi_worker needs TF_CONFIG, which names all workers and this one, or a "
             "Slurm step: set it, or give --strategy=mirrored."
         )
     return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=cluster)
+
+
+def _slurm():
+    """The tasks of the Slurm step, each with the GPUs that Slurm lets it see, or none."""
+    resolvers = tf.distribute.cluster_resolver
+    # Addresses alone: TensorFlow's own count of GPUs fails on nodes without.
+    tasks = int(os.environ["SLURM_STEP_NUM_TASKS"])
+    slurm = resolvers.SlurmClusterResolver(gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False)
+    cluster = slurm.cluster_spec()
+    task_type, task_id = slurm.get_task_info()
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    return resolvers.SimpleClusterResolver(
+        cluster,
+        task_type=task_type,
+        task_id=task_id,
+        num_accelerators={"GPU": gpus},
+        rpc_layer=slurm.rpc_layer,
+    )
 
 
 def _tpu():
