@@ -96,7 +96,7 @@ def run(config, workdir):
         _save_pictures(config, workdir, model, loaded)
     validation = _validation(config, strategy, loaded)
     metrics = model.evaluate(validation, verbose=0, return_dict=True)
-    metric, meaning, chance = objectives.measured(config)
+    metric, meaning, chance = _measured(config, strategy)
     report = {
         "config": records.as_json(config),
         "environment": records.environment(),
@@ -203,6 +203,10 @@ def _validation(config, strategy, loaded):
     return distribution.distributed(strategy, validation_of)
 
 
+def _measured(config, strategy):
+    return objectives.measured(config, strategy.num_replicas_in_sync)
+
+
 def _picture(config, model, loaded):
     """What the model makes of a few held-out examples, or of a contrastive task the task."""
     if objectives.is_contrastive(config):
@@ -215,7 +219,7 @@ def _save_pictures(config, workdir, model, loaded):
     pictures.save(_picture(config, model, loaded), workdir / "pictures" / name)
     pictures.save(
         pictures.learning_curve(
-            records.read_log(workdir / "log.csv"), *objectives.measured(config)
+            records.read_log(workdir / "log.csv"), *_measured(config, model.distribute_strategy)
         ),
         workdir / "pictures" / "learning_curve.png",
     )
