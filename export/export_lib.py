@@ -1,5 +1,6 @@
 """From the workdir of a finished run to a SavedModel that has been checked."""
 
+import dataclasses
 import pathlib
 import subprocess
 import sys
@@ -58,8 +59,11 @@ def run(workdir, output):
 
 def make_encoder(config, form, weights):
     """The encoder of examples of a config and a form, with weights from a file."""
-    model = models.make_model(config, form)
-    load_weights(model, weights)
+    trained = models.make_model(config, form)
+    load_weights(trained, weights)
+    # Whatever the precision it was trained in, users get float32.
+    model = models.make_model(dataclasses.replace(config, precision="float32"), form)
+    model.set_weights(trained.get_weights())
     if form.kind != "audio":
         return model.encoder
     encoder = keras_s2l.WaveformEncoder(

@@ -7,7 +7,9 @@ from keras_s2l import _checks
 from keras_s2l.encoders import PatchEncoder
 
 
-def alexnet_backbone(channels=1, widths=(96, 256, 384, 384, 256), name="alexnet_backbone"):
+def alexnet_backbone(
+    channels=1, widths=(96, 256, 384, 384, 256), synchronized=False, name="alexnet_backbone"
+):
     """The convolutions of AlexNet, the backbone of the Context-Free Network of the paper.
 
     Five convolutions, 11 x 11 with stride 4, 5 x 5, and three of 3 x 3, each with batch
@@ -26,6 +28,8 @@ def alexnet_backbone(channels=1, widths=(96, 256, 384, 384, 256), name="alexnet_
     Args:
         channels: Channels of the patches: 1 for spectrograms, 3 for pictures.
         widths: Channels of the five blocks; the last is the number of features of a patch.
+        synchronized: Whether batch normalisation takes its statistics over all replicas of a
+            `tf.distribute` strategy, so that they train as one device does.
         name: Name of the model.
 
     Returns:
@@ -52,13 +56,15 @@ def alexnet_backbone(channels=1, widths=(96, 256, 384, 384, 256), name="alexnet_
         )
     x = inputs = keras.Input((None, None, channels), name="patch")
     for number, (width, kernel) in enumerate(zip(widths, kernels), start=1):
-        x = _block(x, number, width, kernel, strides=4 if number == 1 else 1)
+        x = _block(x, number, width, kernel, 4 if number == 1 else 1, synchronized)
         if number in (1, 2, 5):
             x = keras.layers.MaxPooling2D(3, 2, padding="same", name=f"pooling_{number}")(x)
     return _averaged_model(inputs, x, name)
 
 
-def image_backbone(channels=3, widths=(32, 64, 128, 128), name="image_backbone"):
+def image_backbone(
+    channels=3, widths=(32, 64, 128, 128), synchronized=False, name="image_backbone"
+):
     """A small convolutional network for patches of pictures.
 
     Each block is a 3 x 3 convolution with batch normalisation and ReLU. The first keeps the size,
@@ -69,6 +75,8 @@ def image_backbone(channels=3, widths=(32, 64, 128, 128), name="image_backbone")
     Args:
         channels: Channels of the patches, 3 for colours.
         widths: Channels of each block; the last is the number of features of a patch.
+        synchronized: Whether batch normalisation takes its statistics over all replicas of a
+            `tf.distribute` strategy, so that they train as one device does.
         name: Name of the model.
 
     Returns:
@@ -84,11 +92,11 @@ def image_backbone(channels=3, widths=(32, 64, 128, 128), name="image_backbone")
     _check_widths(channels, widths, "(32, 64, 128, 128)")
     x = inputs = keras.Input((None, None, channels), name="patch")
     for number, width in enumerate(widths, start=1):
-        x = _block(x, number, width, kernel=3, strides=1 if number == 1 else 2)
+        x = _block(x, number, width, 3, 1 if number == 1 else 2, synchronized)
     return _averaged_model(inputs, x, name)
 
 
-def clip_backbone(channels=1, widths=(16, 32, 64, 64), name="clip_backbone"):
+def clip_backbone(channels=1, widths=(16, 32, 64, 64), synchronized=False, name="clip_backbone"):
     """A small convolutional network in space and time, for patches of clips.
 
     Each block is a 3 x 3 x 3 convolution that halves height and width, rounding up, and keeps all
@@ -99,6 +107,8 @@ def clip_backbone(channels=1, widths=(16, 32, 64, 64), name="clip_backbone"):
     Args:
         channels: Channels of the frames: 1 for grey, 3 for colours.
         widths: Channels of each block; the last is the number of features of a patch.
+        synchronized: Whether batch normalisation takes its statistics over all replicas of a
+            `tf.distribute` strategy, so that they train as one device does.
         name: Name of the model.
 
     Returns:
@@ -114,7 +124,7 @@ def clip_backbone(channels=1, widths=(16, 32, 64, 64), name="clip_backbone"):
     _check_widths(channels, widths, "(16, 32, 64, 64)")
     x = inputs = keras.Input((None, None, None, channels), name="patch")
     for number, width in enumerate(widths, start=1):
-        x = _block(x, number, width, kernel=3, strides=(1, 2, 2))
+        x = _block(x, number, width, 3, (1, 2, 2), synchronized)
     return _averaged_model(inputs, x, name)
 
 
@@ -159,14 +169,16 @@ def _check_widths(channels, widths, example):
         _checks.positive_int("widths", width, f"try widths={example}")
 
 
-def _block(x, number, width, kernel, strides):
+def _block(x, number, width, kernel, strides, synchronized):
     """A convolution in two or three dimensions, batch normalisation and ReLU."""
     convolution = keras.layers.Conv3D if len(x.shape) == 5 else keras.layers.Conv2D
     # No bias: the normalisation would take it away again.
     x = convolution(
         width, kernel, strides, padding="same", use_bias=False, name=f"convolution_{number}"
     )(x)
-    x = keras.layers.BatchNormalization(name=f"normalization_{number}")(x)
+    x = keras.layers.BatchNormalization(synchronized=synchronized, name=f"normalization_{number}")(
+        x
+    )
     return keras.layers.ReLU(name=f"block_{number}")(x)
 
 

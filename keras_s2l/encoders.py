@@ -9,7 +9,7 @@ from keras_s2l import _checks
 from keras_s2l._nested import restored
 
 
-def note_backbone(widths=(32, 64, 64, 128, 128), name="note_backbone"):
+def note_backbone(widths=(32, 64, 64, 128, 128), synchronized=False, name="note_backbone"):
     """A small convolutional network for patches of note spectrograms.
 
     Each block is a 3 x 3 convolution that halves the time and, while there is more than one bin,
@@ -18,6 +18,8 @@ def note_backbone(widths=(32, 64, 64, 128, 128), name="note_backbone"):
 
     Args:
         widths: Channels of each block; the last is the number of features of a patch.
+        synchronized: Whether batch normalisation takes its statistics over all replicas of a
+            `tf.distribute` strategy, so that they train as one device does.
         name: Name of the model.
 
     Returns:
@@ -34,7 +36,9 @@ def note_backbone(widths=(32, 64, 64, 128, 128), name="note_backbone"):
         x = keras.layers.Conv2D(
             width, 3, strides, padding="same", use_bias=False, name=f"convolution_{number}"
         )(x)
-        x = keras.layers.BatchNormalization(name=f"normalization_{number}")(x)
+        x = keras.layers.BatchNormalization(
+            synchronized=synchronized, name=f"normalization_{number}"
+        )(x)
         x = keras.layers.ReLU(name=f"block_{number}")(x)
     x = keras.layers.GlobalAveragePooling2D(name="features")(x)
     return keras.Model(inputs, x, name=name)

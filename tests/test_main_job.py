@@ -90,7 +90,7 @@ def data(folder):
 def pretrained(folder, data):
     """A run that was never disturbed."""
     output = run_well("training.pretrain", data, *SETTINGS, f"--workdir={folder / 'run'}")
-    assert "put in their place" in output
+    assert "patches in their place" in output
     return folder / "run"
 
 
@@ -245,7 +245,7 @@ def test_the_demo_ties_the_programs_together_and_keeps_an_earlier_run(folder, da
         ("training.pretrain", ["extra", "--workdir=DIR"], "Unexpected arguments: extra"),
         ("training.pretrain", ["--steps=0", "--workdir=DIR"], "--steps must be at least 1"),
         ("training.pretrain", ["--num_patches=7", "--workdir=DIR"], "does not divide"),
-        ("training.pretrain", ["--soundfont=no.sf2", "--workdir=DIR"], "no sound bank no.sf2"),
+        ("training.pretrain", ["--soundfont=no.sf2", "--workdir=DIR"], "There is no sound bank"),
         ("training.pretrain", ["--data=drums", "--workdir=DIR"], "one of <notes|moving_digits|"),
         ("training.transfer", ["--encoder=nowhere", "--workdir=DIR"], "is no export"),
         ("training.transfer", ["--num_labels=many", "--workdir=DIR"], "must be whole numbers"),

@@ -18,11 +18,15 @@ class StopOnSignal(keras.callbacks.Callback):
 
     Raises:
         Stopped: If the step is not the last of its evaluation interval; that one is ended first.
+
+    Args:
+        any_worker: As `distribution.any_worker` gives it: all workers end after the same step.
     """
 
-    def __init__(self):
+    def __init__(self, any_worker=bool):
         super().__init__()
         self.requested = False
+        self.any_worker = any_worker
 
     def __enter__(self):
         self._previous = {
@@ -40,6 +44,7 @@ class StopOnSignal(keras.callbacks.Callback):
         self.__exit__()
 
     def on_train_batch_end(self, batch, logs=None):
+        self.requested = self.any_worker(self.requested)
         if self.requested:
             if batch + 1 < self.params["steps"]:
                 raise Stopped
@@ -120,6 +125,17 @@ class SaveCheckpoint(keras.callbacks.Callback):
     def _save(self, sums=()):
         self.checkpoints.save(self.model, sums)
         self._saved_at = time.monotonic()
+
+
+class CountSteps(keras.callbacks.Callback):
+    """Counts batches: a step that loss scaling skips is none for the optimizer."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.count += 1
 
 
 class TimeFirstStep(keras.callbacks.Callback):

@@ -28,15 +28,17 @@ class Checkpoints:
         folder: Where they lie, as `step_00000250.weights.h5`: model, optimizer, the state of every
             generator of seeds, and the sums of metrics if an evaluation interval had begun.
         keep: How many of the newest to keep.
+        read_only: Whether `save` leaves them as they are: of several workers one alone writes.
 
     Attributes:
         saves: How many have been saved by this process.
         seconds_saving: How long training waited for them.
     """
 
-    def __init__(self, folder, keep=3):
+    def __init__(self, folder, keep=3, read_only=False):
         self.folder = pathlib.Path(folder)
         self.keep = keep
+        self.read_only = read_only
         self.saves = 0
         self.seconds_saving = 0.0
 
@@ -62,7 +64,7 @@ class Checkpoints:
             OSError: If it cannot be written; nothing is left of it.
         """
         step = int(model.optimizer.iterations.numpy())
-        if step in self.steps():
+        if self.read_only or step in self.steps():
             return
         began = time.monotonic()
         _refuse_not_finite(model, step)
@@ -98,7 +100,7 @@ class Checkpoints:
         load_weights(model, path)
         if int(model.optimizer.iterations.numpy()) != newest:
             raise UserError(f"{path} was not saved at step {newest}: remove it and start again.")
-        for damaged in [self.path(step) for step in steps if step > newest]:
+        for damaged in [self.path(step) for step in steps if step > newest and not self.read_only]:
             os.replace(damaged, f"{damaged}.damaged")
             print(f"{damaged} is damaged: kept as {damaged.name}.damaged, and the one before taken")
         return newest

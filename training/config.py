@@ -91,6 +91,11 @@ OBJECTIVES = (
 )
 
 
+STRATEGIES = ("none", "mirrored", "multi_worker", "tpu")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+SCHEDULES = ("constant", "cosine")
+
+
 @dataclasses.dataclass(frozen=True)
 class PretrainConfig(DataConfig):
     """A pre-training run."""
@@ -115,6 +120,17 @@ class PretrainConfig(DataConfig):
     steps: int = _flag(5000, "training steps in all; more of them continue a finished run")
     batch_size: int = _flag(64, "examples in a step, over all devices")
     learning_rate: float = _flag(1e-3, "of Adam")
+    schedule: str = _flag(
+        "constant", "of the learning rate: cosine has it fall to 0 along half a cosine"
+    )
+    warmup_steps: int = _flag(0, "steps in which the learning rate first rises from 0")
+    strategy: str = _flag(
+        "none",
+        "devices to train on: none, one; mirrored, all GPUs of this machine; multi_worker, those "
+        "of all machines of TF_CONFIG or a Slurm step; tpu, all cores",
+    )
+    precision: str = _flag("float32", "of the network; weights and losses are float32 in all")
+    jit_compile: bool = _flag(False, "have XLA compile the training step")
     seed: int = _flag(0, "all weights, orders of examples and permutations follow from it")
     axis: str = _flag("frequency", "what is cut: frequency, time, height, width or frames")
     num_patches: int = _flag(10, "number of patches along the axis that are put in order")
@@ -156,7 +172,11 @@ class PretrainConfig(DataConfig):
         """Raises `UserError` for numbers out of range."""
         at_least_1 = ("steps", "batch_size", "evaluate_every", "num_patches")
         _refuse(self, (*at_least_1, "num_samples", "num_permutations"), 1)
-        _refuse(self, ("gap", "jitter", "save_every_steps"), 0)
+        _refuse(self, ("gap", "jitter", "save_every_steps", "warmup_steps"), 0)
+        if self.warmup_steps and self.warmup_steps >= self.steps:
+            raise UserError(
+                f"--warmup_steps must be below --steps={self.steps}. Received: {self.warmup_steps}."
+            )
         if not 0 <= self.save_every_minutes < math.inf:
             raise UserError(
                 f"--save_every_minutes must be 0 or more. Received: {self.save_every_minutes}."

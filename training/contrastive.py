@@ -4,13 +4,14 @@ import keras
 from keras import ops
 
 from keras_s2l.pretext_model import PretextModel
+from training.distribution import MultiWorkerFit
 
 PROJECTION = 128  # Dimensions in which views are compared, as in SimCLR.
 _MASKED = -1e9  # A view is not compared with itself.
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
-class ContrastiveLearner(PretextModel):
+class ContrastiveLearner(MultiWorkerFit, PretextModel):
     """Tells which two views come from the same example, among all views of a batch.
 
     The Context-Free Network of the permutation task, its outputs the projection of SimCLR: patches

@@ -14,6 +14,7 @@ from training.data.augmentation import Augmentation
 from training.data.examples import as_inputs
 from training.data.orders import Orders
 from training.data.prepared import digest, prepared
+from training.data.stream import WHOLE
 from training.data.views import Views
 from training.errors import UserError
 
@@ -32,15 +33,15 @@ class Material:
             where these are the smaller ones, or uint8 pictures.
         sha256: Tells apart the waveforms or pictures that all was made from.
         left_out: Why, by name, of what could not be used.
-        validation: `tf.data.Dataset` of batches, always the same.
-        pictured: A few of its examples: `(x, order)`, or views.
+        held_out: The same of the examples that are measured on.
+        pictured: A few of these as they are measured on: `(x, order)`, or views.
     """
 
     kind: str
     examples: np.ndarray
     sha256: str
     left_out: dict
-    validation: tf.data.Dataset
+    held_out: np.ndarray
     pictured: tuple
 
 
@@ -69,8 +70,8 @@ def load(config, data_set):
         _stored(config, train),
         hashlib.sha256((digest(train.inputs) + digest(held_out.inputs)).encode()).hexdigest(),
         left_out,
-        _validation(config, train.kind, measured),
-        next(iter(_validation(config, train.kind, measured[chosen]).as_numpy_iterator())),
+        measured,
+        next(iter(validation_of(config, train.kind, measured[chosen]).as_numpy_iterator())),
     )
 
 
@@ -84,38 +85,46 @@ def _refuse_too_few(config, *parts):
         )
 
 
-def batches_of(config, kind, examples, begin, end):
+def batches_of(config, kind, examples, begin, end, share=WHOLE):
     """The training batches of the steps from `begin` up to `end`.
 
     Args:
         config: `PretrainConfig`.
         kind, examples: As of `Material`.
         begin, end: Range of steps.
+        share: Which rows of each batch to make.
 
     Returns:
         A `tf.data.Dataset` of `(x, order)`, float32 `(batch_size, ...)` and int32
-        `(batch_size, num_patches)`, or of views `(batch_size, 2, ...)`.
+        `(batch_size, num_patches)`, or of views `(batch_size, 2, ...)`; of a share its rows.
     """
     as_input = _as_input(config)
     if objectives.is_contrastive(config):
         draw = Views(kind, config.max_gain_db).draw
 
         def task(stored, seed):
-            return draw(as_input(stored), seed)
+            return draw(as_input(stored), seed, share)
 
     else:
         vary, orders = augmentation(config, kind).vary, orders_of(config)
 
         def task(stored, seed):
-            return vary(as_input(stored), seed), orders.draw(config.batch_size, seed)
+            order = orders.draw(config.batch_size, seed)
+            return vary(as_input(stored), seed, share), share.of(order)
 
     return stream.example_stream(
-        examples, task, config.batch_size, config.seed, begin, end, config.data_service
+        examples, task, config.batch_size, config.seed, begin, end, config.data_service, share
     )
 
 
-def _validation(config, kind, examples):
-    """Batches `(x, order)`, or of views, that are the same in every evaluation and every run."""
+def validation_of(config, kind, examples, share=WHOLE):
+    """Batches `(x, order)`, or of views, that are the same in every evaluation and every run.
+
+    Args:
+        config: `PretrainConfig`.
+        kind, examples: As of `Material`.
+        share: Whose batches to make.
+    """
     as_input = _as_input(config)
     if objectives.is_contrastive(config):
         draw = Views(kind, config.max_gain_db).draw
@@ -124,15 +133,14 @@ def _validation(config, kind, examples):
             return draw(as_input(stored), stream.step_seed(config.seed, -1 - index[0]))
 
         # Whole batches: fewer views would be told more easily.
-        whole = len(examples) // config.batch_size * config.batch_size or len(examples)
-        return stream.evaluation_stream(examples, task, config.batch_size).take(
-            -(-whole // config.batch_size)
-        )
+        whole = max(len(examples) // config.batch_size, 1) * config.batch_size
+        return stream.evaluation_stream(examples[:whole], task, config.batch_size, share)
     orders = tf.constant(fixed_orders(config, len(examples)))
     return stream.evaluation_stream(
         examples,
         lambda stored, index: (as_input(stored), tf.gather(orders, index)),
         EVALUATION_BATCH_SIZE,
+        share,
     )
 
 

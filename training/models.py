@@ -1,10 +1,15 @@
 """The front-end and the model of a config."""
 
+import contextlib
+import functools
+
 import keras
+import tensorflow as tf
 
 import keras_s2l
 from training import objectives
 from training.contrastive import ContrastiveLearner
+from training.distribution import MultiWorkerFit
 from training.errors import UserError
 
 # Which axes can be cut, by the kind of an example.
@@ -13,6 +18,10 @@ AXES = {
     "image": ("height", "width"),
     "video": ("frames", "height", "width"),
 }
+
+
+class PermutationLearner(MultiWorkerFit, keras_s2l.ShuffleToLearn):
+    """`ShuffleToLearn` that also trains across workers."""
 
 
 def make_frontend(config):
@@ -38,6 +47,8 @@ def input_shape(config, form):
 def make_model(config, form):
     """The model of a config, with fresh weights that follow from its seed, built and compiled.
 
+    To be called in the scope of the strategy it is to train under, if there is one.
+
     Args:
         config: `PretrainConfig`.
         form: What has the `kind` and the `shape` of an example: a `DataSet` or a `Form`.
@@ -46,7 +57,8 @@ def make_model(config, form):
         UserError: If its settings do not fit each other or the data: patches that do not divide.
     """
     try:
-        return _make_model(config, form)
+        with _precision(config.precision):
+            return _make_model(config, form)
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -79,27 +91,49 @@ def _make_model(config, form):
         model = ContrastiveLearner(backbone, **of_both)
     else:
         permutations = objectives.permutations(config)
-        model = keras_s2l.ShuffleToLearn(
-            backbone, **of_both, permutations=permutations, seed=config.seed
-        )
+        model = PermutationLearner(backbone, **of_both, permutations=permutations, seed=config.seed)
     model.build(shape)
     model.compile(
-        optimizer=keras.optimizers.Adam(config.learning_rate),
+        optimizer=keras.optimizers.Adam(learning_rate(config)),
         loss=objectives.make_loss(config),
         metrics=objectives.make_metrics(config),
-        # XLA's convolutions are the slower ones on CPU: 1.5 times here.
-        jit_compile=False,
+        # Not by default: XLA's convolutions are the slower ones on CPU, 1.5 times here.
+        jit_compile=config.jit_compile,
     )
     # Weights files hold the optimizer too; unbuilt, it would skip them with a mere warning.
     model.optimizer.build(model.trainable_variables)
     return model
 
 
+@contextlib.contextmanager
+def _precision(name):
+    """Layers that are made within compute in this precision."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def learning_rate(config):
+    """The learning rate of a config: a number, or a schedule of the optimizer's steps."""
+    highest, warmup = config.learning_rate, config.warmup_steps
+    schedules = keras.optimizers.schedules
+    if config.schedule == "cosine":
+        start = (0.0, highest) if warmup else (highest, None)
+        return schedules.CosineDecay(
+            start[0], config.steps - warmup, warmup_target=start[1], warmup_steps=warmup
+        )
+    return schedules.PolynomialDecay(0.0, warmup, highest) if warmup else highest
+
+
 def _backbone(config, channels):
+    several = tf.distribute.get_strategy().num_replicas_in_sync > 1
     make = {
         "note": keras_s2l.note_backbone,
-        "alexnet": lambda: keras_s2l.alexnet_backbone(channels),
-        "image": lambda: keras_s2l.image_backbone(channels),
-        "clip": lambda: keras_s2l.clip_backbone(channels),
+        "alexnet": functools.partial(keras_s2l.alexnet_backbone, channels),
+        "image": functools.partial(keras_s2l.image_backbone, channels),
+        "clip": functools.partial(keras_s2l.clip_backbone, channels),
     }
-    return make[config.backbone]()
+    return make[config.backbone](synchronized=several)

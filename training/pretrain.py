@@ -9,7 +9,16 @@ the newest whole checkpoint, as if nothing had been. One process at a time holds
 """
 
 from training import flags
-from training.config import AXES, BACKBONES, OBJECTIVES, REMAINDERS, PretrainConfig
+from training.config import (
+    AXES,
+    BACKBONES,
+    OBJECTIVES,
+    PRECISIONS,
+    REMAINDERS,
+    SCHEDULES,
+    STRATEGIES,
+    PretrainConfig,
+)
 from training.data import DATA_SETS
 from training.recipes import RECIPES
 
@@ -46,6 +55,9 @@ if __name__ == "__main__":
         remainder=list(REMAINDERS),
         backbone=list(BACKBONES),
         objective=list(OBJECTIVES),
+        schedule=list(SCHEDULES),
+        strategy=list(STRATEGIES),
+        precision=list(PRECISIONS),
     )
     flags.folder("workdir", "folder of the run; the same folder resumes it")
     flags.run(main)

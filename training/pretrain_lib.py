@@ -9,7 +9,17 @@ import time
 
 import keras
 
-from training import board, callbacks, lock, material, models, objectives, pictures, records
+from training import (
+    board,
+    callbacks,
+    distribution,
+    lock,
+    material,
+    models,
+    objectives,
+    pictures,
+    records,
+)
 from training.checkpoints import Checkpoints, save_weights
 from training.config import MAY_CHANGE, NOT_STATED_IN_THE_PAPER, changed
 from training.data import sets, stream
@@ -27,7 +37,7 @@ def resume_config(workdir, recipe_config, changes):
         workdir: Folder of the run.
         recipe_config: `PretrainConfig` for a new run.
         changes: Fields that the user set. In a workdir that holds a run only those of `MAY_CHANGE`
-            may differ.
+            may differ, and `steps` not where the learning rate has fallen to 0 by then.
 
     Raises:
         UserError: If the workdir holds another run, or something that was set would do nothing.
@@ -43,7 +53,8 @@ def _refuse_other_settings(workdir, stored, settings):
     different = [
         f"--{name} is {getattr(stored, name)!r} there, {value!r} now"
         for name, value in settings.items()
-        if name not in MAY_CHANGE and getattr(stored, name) != value
+        if getattr(stored, name) != value
+        and (name not in MAY_CHANGE or (name == "steps" and stored.schedule == "cosine"))
     ]
     if different:
         raise UserError(
@@ -57,7 +68,8 @@ def run(config, workdir):
 
     Ctrl-C or SIGTERM ends the step at hand, saves a checkpoint and returns. However often a run is
     stopped or killed, it ends with the weights and the log of one that never was. At the end it
-    writes `final.weights.h5`, `report.json` and the pictures.
+    writes `final.weights.h5`, `report.json` and the pictures. Of several workers the chief alone
+    writes.
 
     Args:
         config: `PretrainConfig`.
@@ -71,6 +83,8 @@ def run(config, workdir):
     """
     began = time.monotonic()
     config.check()
+    strategy = distribution.make_strategy(config.strategy)
+    distribution.check_batch_size(strategy, config.batch_size)
     workdir = pathlib.Path(workdir)
     records.refuse_workdir_in_folder(config, workdir)
     if (report := finished(config, workdir)) is not None:
@@ -78,7 +92,8 @@ def run(config, workdir):
     if config.data_service:
         stream.refuse_unreachable(config.data_service)
     data_set = sets.of(config)
-    model = models.make_model(config, data_set)  # Refuses what does not fit before all else.
+    with strategy.scope():
+        model = models.make_model(config, data_set)  # Refuses what does not fit before all else.
     saved_steps = Checkpoints(workdir / CHECKPOINTS).steps()
     if saved_steps and saved_steps[-1] > config.steps:
         raise UserError(
@@ -86,7 +101,7 @@ def run(config, workdir):
             f"--steps={config.steps}."
         )
     loaded = material.load(config, data_set)
-    with lock.held(workdir):
+    with lock.held(workdir) if distribution.is_chief(strategy) else contextlib.nullcontext():
         return _train(config, workdir, model, data_set, loaded, began)
 
 
@@ -95,21 +110,26 @@ def _train(config, workdir, model, data_set, loaded, began):
     if (stored := records.load_config(workdir, type(config))) is not None:
         _refuse_other_settings(workdir, stored, vars(config))  # Another one may just have begun.
     learnt_from = _refuse_other_data(config, workdir, data_set, loaded)
-    checkpoints, before = Checkpoints(workdir / CHECKPOINTS), time.monotonic()
+    strategy, before = model.distribute_strategy, time.monotonic()
+    is_chief = distribution.is_chief(strategy)
+    checkpoints = Checkpoints(workdir / CHECKPOINTS, read_only=not is_chief)
     start = checkpoints.restore(model)
-    records.write_config(workdir, config, NOT_STATED_IN_THE_PAPER, learnt_from)
-    records.drop_rows_after(workdir / "log.csv", start)
-    board.drop_events_after(workdir / "tensorboard", start)
+    if is_chief:
+        records.write_config(workdir, config, NOT_STATED_IN_THE_PAPER, learnt_from)
+        records.drop_rows_after(workdir / "log.csv", start)
+        board.drop_events_after(workdir / "tensorboard", start)
     seconds_restoring = time.monotonic() - before
     if start:
         print(f"Going on from step {start} of {config.steps}.", flush=True)
     first_step = callbacks.TimeFirstStep()
     if _fit(config, workdir, model, start, loaded, checkpoints, first_step):
         return None
-    save_weights(model, workdir / FINAL_WEIGHTS)
-    _save_pictures(config, workdir, model, loaded)
-    metrics = model.evaluate(loaded.validation, verbose=0, return_dict=True)
-    metric, meaning, chance = objectives.measured(config)
+    if is_chief:
+        save_weights(model, workdir / FINAL_WEIGHTS)
+        _save_pictures(config, workdir, model, loaded)
+    validation = _validation(config, strategy, loaded)
+    metrics = model.evaluate(validation, verbose=0, return_dict=True)
+    metric, meaning, chance = _measured(config, strategy)
     report = {
         "config": records.as_json(config),
         "environment": records.environment(),
@@ -125,7 +145,8 @@ def _train(config, workdir, model, data_set, loaded, began):
         "seconds_saving": round(checkpoints.seconds_saving, 3),
         "peak_memory_bytes": records.peak_memory_bytes(),
     }
-    records.write_json(workdir / "report.json", report)
+    if is_chief:
+        records.write_json(workdir / "report.json", report)
     return report
 
 
@@ -166,48 +187,69 @@ def finished(config, workdir):
 
 def _fit(config, workdir, model, start, loaded, checkpoints, first_step):
     """Fits segment by segment; tells whether it was stopped before the end."""
-    stop = callbacks.StopOnSignal()
+    strategy = model.distribute_strategy
+    is_chief = distribution.is_chief(strategy)
     batches = functools.partial(material.batches_of, config, loaded.kind, loaded.examples)
-    shown = workdir / "tensorboard"
+    validation = _validation(config, strategy, loaded)
+    stop = callbacks.StopOnSignal(distribution.any_worker(strategy))
+    taken = callbacks.CountSteps()
     sums = checkpoints.sums(start) if start else ()
     if sums:  # Keras makes the variables of metrics at their first batch.
-        model.evaluate(loaded.validation.take(1), verbose=0)
+        model.evaluate(validation, steps=1, verbose=0)
     in_order = [
         first_step,
+        taken,
         callbacks.GoOnWithInterval(sums),
         callbacks.RefuseNan(),
         stop,
-        callbacks.LogStep(),
-        keras.callbacks.CSVLogger(str(workdir / "log.csv"), append=True),
-        board.ShowPicture(shown / "pictures", lambda: _picture(config, model, loaded)),
-        board.ShowNumbers(shown),
+        *(_writers(config, workdir, model, loaded) if is_chief else []),
         # Last, so that no row of the log lacks one.
         callbacks.SaveCheckpoint(checkpoints, config.save_every_steps, config.save_every_minutes),
     ]
+    verbose = 1 if sys.stdout.isatty() else 2  # A bar to watch, or a line to keep.
     with stop:
         for begin, end, every in segments(start, config.steps, config.evaluate_every):
             epoch = begin // config.evaluate_every
             with contextlib.suppress(callbacks.Stopped):
                 model.fit(
-                    batches(begin, end),
+                    distribution.distributed(strategy, functools.partial(batches, begin, end)),
                     initial_epoch=epoch,
                     epochs=epoch + (end - begin) // every,
                     steps_per_epoch=every,
-                    validation_data=loaded.validation,
+                    validation_data=validation,
                     callbacks=in_order,
-                    verbose=1 if sys.stdout.isatty() else 2,  # A bar to watch, or a line to keep.
+                    verbose=verbose if is_chief else 0,
                     shuffle=False,
                 )
-            step = int(model.optimizer.iterations.numpy())
             if stop.requested:
                 checkpoints.save(model, model.metrics_variables)
-                return step < config.steps
-            if step != end:
+                return int(model.optimizer.iterations.numpy()) < config.steps
+            if start + taken.count < end:
                 raise UserError(
-                    f"The data ended at step {step} of {end}: was a worker of the tf.data service "
+                    f"The data ended at step {start + taken.count} of {end}: was a worker of the tf.data service "
                     "lost? The same command goes on from the last checkpoint."
                 )
     return False
+
+
+def _writers(config, workdir, model, loaded):
+    """The callbacks that record what happens."""
+    shown = workdir / "tensorboard"
+    return [
+        callbacks.LogStep(),
+        keras.callbacks.CSVLogger(str(workdir / "log.csv"), append=True),
+        board.ShowPicture(shown / "pictures", lambda: _picture(config, model, loaded)),
+        board.ShowNumbers(shown),
+    ]
+
+
+def _validation(config, strategy, loaded):
+    validation_of = functools.partial(material.validation_of, config, loaded.kind, loaded.held_out)
+    return distribution.distributed(strategy, validation_of)
+
+
+def _measured(config, strategy):
+    return objectives.measured(config, strategy.num_replicas_in_sync)
 
 
 def _picture(config, model, loaded):
@@ -222,7 +264,7 @@ def _save_pictures(config, workdir, model, loaded):
     pictures.save(_picture(config, model, loaded), workdir / "pictures" / name)
     pictures.save(
         pictures.learning_curve(
-            records.read_log(workdir / "log.csv"), *objectives.measured(config)
+            records.read_log(workdir / "log.csv"), *_measured(config, model.distribute_strategy)
         ),
         workdir / "pictures" / "learning_curve.png",
     )

@@ -44,7 +44,7 @@ def test_spectrograms_are_stored_where_they_are_smaller_and_computed_where_wavef
         frontend = models.make_frontend(config)
         expected = frontend(sounds.astype("float32") / 32768).numpy()
         for loaded in (in_memory, on_disk):
-            x, _ = next(iter(loaded.validation))
+            x, _ = next(iter(material.validation_of(config, "audio", loaded.held_out)))
             np.testing.assert_allclose(x, expected, rtol=1e-5, atol=1e-5)
             batches = material.batches_of(config, "audio", loaded.examples, 0, 3)
             seen = np.concatenate([x.numpy() for x, _ in batches])  # Two epochs of 6.
@@ -81,7 +81,8 @@ def test_views_come_in_pairs_and_again_in_every_evaluation():
     data_set = DataSet("image", lambda *_: Examples("image", pictures), "test", {}, (64, 64, 1))
     config = config_of("digit_scenes", objective="contrastive")
     loaded = material.load(config, data_set)
-    first, second = (np.concatenate(list(loaded.validation)) for _ in range(2))
+    validation = material.validation_of(config, "image", loaded.held_out)
+    first, second = (np.concatenate(list(validation)) for _ in range(2))
     assert first.shape == (8, 2, 64, 64, 1)  # Whole batches.
     np.testing.assert_array_equal(first, second)
     (batch,) = material.batches_of(config, "image", loaded.examples, 5, 6)

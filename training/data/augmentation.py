@@ -4,6 +4,8 @@ import dataclasses
 
 import tensorflow as tf
 
+from training.data.stream import WHOLE
+
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
@@ -17,18 +19,20 @@ class Augmentation:
     max_shift: int = 0
     max_gain_db: float = 0.0
 
-    def vary(self, x, seed):
-        """Varies each example of a batch as follows from a stateless seed."""
-        batch = tf.shape(x)[:1]
+    def vary(self, x, seed, share=WHOLE):
+        """Varies each example of a batch, or a share of one, as follows from a stateless seed."""
+        batch = tf.shape(x)[:1] * share.workers
         shift_seed, gain_seed = (
             tf.random.experimental.stateless_fold_in(seed, number) for number in (1, 2)
         )
         if self.max_shift:
             last = self.max_shift + 1
-            x = delayed(x, tf.random.stateless_uniform(batch, shift_seed, 0, last, tf.int32))
+            shifts = tf.random.stateless_uniform(batch, shift_seed, 0, last, tf.int32)
+            x = delayed(x, share.of(shifts))
         if self.max_gain_db:
             limit = self.max_gain_db
-            x = louder(x, tf.random.stateless_uniform(batch, gain_seed, -limit, limit))
+            gains = tf.random.stateless_uniform(batch, gain_seed, -limit, limit)
+            x = louder(x, share.of(gains))
         return x
 
 

@@ -1,5 +1,6 @@
 """Training batches as a pure function of (seed, step): resuming is arithmetic."""
 
+import dataclasses
 import os
 import re
 import socket
@@ -10,7 +11,31 @@ import tensorflow as tf
 from training.errors import UserError
 
 
-def example_stream(examples, task, batch_size, seed, start_step, end_step, data_service=""):
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """Which rows of each batch are made here, of several workers with as many replicas each.
+
+    Attributes:
+        worker: Which worker this is.
+        workers: How many there are.
+        replicas: How many devices they have together.
+    """
+
+    worker: int = 0
+    workers: int = 1
+    replicas: int = 1
+
+    def of(self, whole, axis=0):
+        """The rows of what was drawn for a whole batch."""
+        return tf.split(whole, self.workers, axis)[self.worker]
+
+
+WHOLE = Share()
+
+
+def example_stream(
+    examples, task, batch_size, seed, start_step, end_step, data_service="", share=WHOLE
+):
     """Batches of the steps from `start_step` up to `end_step`, exclusive.
 
     Each example comes once an epoch, in an order that depends on the seed and the epoch. What is
@@ -19,7 +44,7 @@ def example_stream(examples, task, batch_size, seed, start_step, end_step, data_
     Args:
         examples: Array or memory map `(examples, ...)`.
         task: `task(stored, seed)` makes a batch of some stored examples `(batch, ...)`; all it
-            draws follows from the stateless seed.
+            draws follows from the stateless seed. Of a share it is given the rows alone.
         batch_size: Examples in a batch, over all devices.
         seed: Integer from which everything follows.
         start_step, end_step: Range of steps.
@@ -27,6 +52,8 @@ def example_stream(examples, task, batch_size, seed, start_step, end_step, data_
             such as "grpc://host:5050"; with several workers they may come in another order. A
             memory map must lie where the workers see it, and fit in the memory of each. "" makes
             them in this process.
+        share: The rows of each batch to make: those of all shares are the batch. Of several
+            replicas they come as one smaller batch after the other, one for each of this worker's.
 
     Returns:
         A `tf.data.Dataset` of what the task gives.
@@ -34,7 +61,7 @@ def example_stream(examples, task, batch_size, seed, start_step, end_step, data_
     num_examples = len(examples)
 
     def batch_of(step):
-        position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+        position = step * batch_size + share.of(tf.range(batch_size, dtype=tf.int64))
         epoch, place = position // num_examples, position % num_examples
         # A batch may span two epochs, so each index has its own seed. The raw op, because
         # `tf.random.experimental.index_shuffle` pads the wrong axis of such seeds.
@@ -53,6 +80,8 @@ def example_stream(examples, task, batch_size, seed, start_step, end_step, data_
         service = tf.data.experimental.service
         # Each step is made by one worker, once.
         batches = batches.apply(service.distribute(service.ShardingPolicy.DYNAMIC, data_service))
+    if share.replicas > share.workers:
+        batches = batches.rebatch(batch_size // share.replicas, drop_remainder=True)
     return batches.prefetch(2)
 
 
@@ -67,17 +96,30 @@ def refuse_unreachable(address):
         raise UserError(f"--data_service={address} cannot be reached: {error}.") from error
 
 
-def evaluation_stream(examples, task, batch_size):
+def evaluation_stream(examples, task, batch_size, share=WHOLE):
     """All examples in their order, batch by batch: what `task(stored, index)` makes of them.
 
     Args:
         examples: As for `example_stream`.
         task: Given some stored examples `(batch, ...)` and their numbers, int64 `(batch,)`.
         batch_size: Of all batches but the last, which may be smaller.
+        share: Whose batches to make. With several replicas each has as many batches, of as many
+            examples to within one: an empty one would have no mean, and some ops fail on it.
     """
     gather = _gather(examples)
     index = tf.data.Dataset.range(len(examples)).batch(batch_size)
+    if share.replicas > 1:
+        index = _evenly(len(examples), batch_size, share)
     return index.map(lambda i: task(gather(i), i), tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+
+
+def _evenly(num_examples, batch_size, share):
+    """Numbers of examples, batch by batch, that the replicas of one worker take in turn."""
+    rounds = -(-num_examples // batch_size)
+    count = share.replicas * max(1, min(rounds, num_examples // share.replicas))
+    cuts = np.arange(count + 1) * num_examples // count
+    batches = tf.data.Dataset.from_tensor_slices((cuts[:-1], cuts[1:]))
+    return batches.shard(share.workers, share.worker).map(tf.range)
 
 
 def _gather(examples, data_service=""):
@@ -87,12 +129,11 @@ def _gather(examples, data_service=""):
         return lambda index: tf.gather(in_memory, index)
     if data_service:
         return _gather_by_path(examples)
-    shape = tf.TensorShape((None, *examples.shape[1:]))
 
     def gather(index):
         # TensorFlow itself would read the whole file into memory.
         rows = tf.numpy_function(examples.__getitem__, [index], examples.dtype, stateful=False)
-        return tf.ensure_shape(rows, shape)
+        return tf.ensure_shape(rows, (*index.shape, *examples.shape[1:]))
 
     return gather
 

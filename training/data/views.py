@@ -5,6 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from training.data.augmentation import louder
+from training.data.stream import WHOLE
 
 # Choices of ours, after SimCLR (which keeps 8 % or more of a picture of 224 pixels) and COLA.
 LEAST_AREA = 0.3  # Of a picture or a frame that is kept.
@@ -28,17 +29,17 @@ class Views:
     kind: str
     max_gain_db: float = 0.0
 
-    def draw(self, x, seed):
-        """Two views `(batch, 2, ...)` of each example of a batch, from a stateless seed."""
+    def draw(self, x, seed, share=WHOLE):
+        """Two views `(batch, 2, ...)` of each example of a batch or a share of it, from a seed."""
         first, second = (
-            self._view(x, tf.random.experimental.stateless_fold_in(seed, number))
+            self._view(x, tf.random.experimental.stateless_fold_in(seed, number), share)
             for number in (1, 2)
         )
         return tf.stack([first, second], axis=1)
 
-    def _view(self, x, seed):
+    def _view(self, x, seed, share):
         batch = tf.shape(x)[0]
-        draws = tf.random.stateless_uniform([6, batch], seed)
+        draws = share.of(tf.random.stateless_uniform([6, batch * share.workers], seed), axis=1)
         if self.kind == "audio":
             extents = _between(draws[0], LEAST_TIME, 1.0), tf.ones([batch])
         else:

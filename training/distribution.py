@@ -1,0 +1,159 @@
+"""The one place that makes a `tf.distribute` strategy, and what training under one needs.
+
+The batch size is that of all replicas together, and what the pipeline draws does not depend on
+them: several train as one does, to rounding. Not so what the model itself draws (`jitter` of
+patches, the noise of `--objective=perturbed_samples`): that differs from replica to replica.
+"""
+
+import os
+
+import keras
+import tensorflow as tf
+
+from training.data.stream import WHOLE, Share
+from training.errors import UserError
+
+
+def make_strategy(name):
+    """A strategy over all devices there are; to be made before TensorFlow does anything else.
+
+    Args:
+        name: "none" for the one device that TensorFlow takes by itself, "mirrored" for the GPUs of
+            this machine, "multi_worker" for those of all machines that TF_CONFIG or the Slurm step
+            name, "tpu" for the cores of the TPU that TPU_NAME names.
+
+    Raises:
+        UserError: If there are no such devices.
+    """
+    make = {
+        "none": tf.distribute.get_strategy,
+        "mirrored": tf.distribute.MirroredStrategy,
+        "multi_worker": _multi_worker,
+        "tpu": _tpu,
+    }
+    try:
+        return make[name]()
+    except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise UserError(f"--strategy={name} cannot start: {first_line}") from error
+
+
+def _multi_worker():
+    if "TF_CONFIG" in os.environ:
+        cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    elif "SLURM_STEP_NUM_TASKS" in os.environ:
+        cluster = _slurm()
+    else:
+        raise UserError(
+            "--strategy=multi_worker needs TF_CONFIG, which names all workers and this one, or a "
+            "Slurm step: set it, or give --strategy=mirrored."
+        )
+    return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=cluster)
+
+
+def _slurm():
+    """The tasks of the Slurm step, each with the GPUs that Slurm lets it see, or none."""
+    resolvers = tf.distribute.cluster_resolver
+    # Addresses alone: TensorFlow's own count of GPUs fails on nodes without.
+    tasks = int(os.environ["SLURM_STEP_NUM_TASKS"])
+    slurm = resolvers.SlurmClusterResolver(gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False)
+    cluster = slurm.cluster_spec()
+    task_type, task_id = slurm.get_task_info()
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    return resolvers.SimpleClusterResolver(
+        cluster,
+        task_type=task_type,
+        task_id=task_id,
+        num_accelerators={"GPU": gpus},
+        rpc_layer=slurm.rpc_layer,
+    )
+
+
+def _tpu():
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
+    tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def check_batch_size(strategy, batch_size):
+    """Raises `UserError` for a batch that cannot be shared out evenly."""
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise UserError(
+            f"--batch_size must divide by the {replicas} devices that share it. Received: "
+            f"{batch_size}; the next one is {-(-batch_size // replicas) * replicas}."
+        )
+
+
+def _across_workers(strategy):
+    """Whether several processes train together."""
+    return (
+        isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        and strategy.extended._in_multi_worker_mode()
+    )
+
+
+def is_chief(strategy):
+    """Whether this process is the one of all workers that writes what the run leaves."""
+    return not _across_workers(strategy) or strategy.extended.should_checkpoint
+
+
+def distributed(strategy, make):
+    """Batches as `fit` and `evaluate` take them.
+
+    Args:
+        strategy: As `make_strategy` gives it.
+        make: `make(share)` gives the `tf.data.Dataset` of a `Share`. Nothing is dealt out again.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return make(WHOLE)
+    return strategy.distribute_datasets_from_function(
+        lambda context: make(
+            Share(context.input_pipeline_id, context.num_input_pipelines, replicas)
+        )
+    )
+
+
+def any_worker(strategy):
+    """A function that tells all workers whether a flag is set in one of them: all must call it."""
+    if not _across_workers(strategy):
+        return bool
+
+    @tf.function
+    def total(flag):
+        return strategy.reduce("SUM", strategy.run(tf.identity, (flag,)), axis=None)
+
+    return lambda flag: bool(total(tf.constant(float(flag))) > 0)
+
+
+class MultiWorkerFit:
+    """Makes `fit` and `evaluate` of a Keras model work where replicas have batches of other sizes.
+
+    Keras would average the first batch over the replicas, to see its shape, which fails for such
+    batches and across workers, and there the logs of a step, scalars, over an axis that they lack:
+    https://github.com/keras-team/keras/issues/20585.
+    """
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        if iterator is not None and self._distribute_strategy is not None:
+            strategy = self.distribute_strategy
+            for _, _, steps in iterator:
+                data_batch = keras.tree.map_structure(
+                    lambda value: strategy.experimental_local_results(value)[0], next(steps)
+                )
+                break
+            iterator = None
+        return super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
+
+    def train_step(self, data):
+        return self._with_axis(super().train_step(data))
+
+    def test_step(self, data):
+        return self._with_axis(super().test_step(data))
+
+    def _with_axis(self, logs):
+        if not _across_workers(self.distribute_strategy):
+            return logs
+        return keras.tree.map_structure(lambda value: tf.expand_dims(value, 0), logs)
