@@ -119,7 +119,8 @@ def test_replicas_also_train_where_the_model_draws_or_compares_within_them():
         from tests.training.distributed_runs import small_config, train
 
         for objective in ("perturbed_samples", "contrastive"):
-            _, losses, measured = train(strategy, small_config(objective=objective, steps=3, jitter=2))
+            config = small_config(objective=objective, steps=3, jitter=2)
+            _, losses, measured = train(strategy, config)
             assert len(losses) == 3 and np.isfinite([*losses, *measured.values()]).all()
     """)
 
