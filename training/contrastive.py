@@ -49,6 +49,10 @@ class ContrastiveLearner(MultiWorkerFit, PretextModel):
     def test_step(self, data):
         return super().test_step(self._task(data))
 
+    def _symbolic_build(self, iterator=None, data_batch=None):
+        # Under a strategy Keras first calls the model itself on a batch: on an example of each two.
+        super()._symbolic_build(iterator=iterator, data_batch=data_batch[:, 0])
+
     def _task(self, data):
         views, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         return {"views": views}, None, sample_weight

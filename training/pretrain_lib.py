@@ -226,8 +226,8 @@ def _fit(config, workdir, model, start, loaded, checkpoints, first_step):
                 return int(model.optimizer.iterations.numpy()) < config.steps
             if start + taken.count < end:
                 raise UserError(
-                    f"The data ended at step {start + taken.count} of {end}: was a worker of the tf.data service "
-                    "lost? The same command goes on from the last checkpoint."
+                    f"The data ended at step {start + taken.count} of {end}: was a worker of the "
+                    "tf.data service lost? The same command goes on from the last checkpoint."
                 )
     return False
 

@@ -113,6 +113,18 @@ def test_two_replicas_train_and_measure_as_one_device():
     """)
 
 
+@pytest.mark.slow
+def test_replicas_also_train_where_the_model_draws_or_compares_within_them():
+    run_on_two_replicas("""
+        from tests.training.distributed_runs import small_config, train
+
+        for objective in ("perturbed_samples", "contrastive"):
+            config = small_config(objective=objective, steps=3, jitter=2)
+            _, losses, measured = train(strategy, config)
+            assert len(losses) == 3 and np.isfinite([*losses, *measured.values()]).all()
+    """)
+
+
 def run_program(program, **environment):
     """Starts a process of its own, with two devices, that finds `run` and `tf`."""
     prologue = """
