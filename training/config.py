@@ -141,6 +141,9 @@ class PretrainConfig(DataConfig):
     gap: int = _flag(0, "steps, bins, pixels or frames left out between patches")
     jitter: int = _flag(0, "room within which each patch moves, in the same unit")
     normalize: bool = _flag(False, "bring each patch to mean 0 and standard deviation 1")
+    min_area: float = _flag(
+        1.0, "share of the area of pictures and clips that is seen at least, at random"
+    )
     backbone: str = _flag("note", "network that sees one patch")
     objective: str = _flag("perturbed", "what is learnt from; perturbed is the closed form")
     sigma: float = _flag(
@@ -186,6 +189,8 @@ class PretrainConfig(DataConfig):
             raise UserError(f"--channels must be 1 or 3. Received: {self.channels}.")
         if self.objective == "contrastive" and self.batch_size < 2:
             raise UserError("--batch_size must be at least 2 for --objective=contrastive.")
+        if not 0 < self.min_area <= 1:
+            raise UserError(f"--min_area must be above 0 and at most 1. Received: {self.min_area}.")
         if self.grid and min(self.grid) < 1:
             raise UserError(f"--grid must be numbers above 0, such as 3,3. Received: {self.grid}.")
         if self.total_patches < 2:
@@ -212,7 +217,8 @@ MAY_CHANGE = (
 
 # Choices of ours, which the run's records name as such.
 NOT_STATED_IN_THE_PAPER = (
-    *("floor", "gap", "hidden_units", "jitter", "max_gain_db", "max_shift", "normalize"),
+    *("floor", "gap", "hidden_units", "jitter", "max_gain_db", "max_shift", "min_area"),
+    "normalize",
     *("num_samples", "seed", "sigma", "strength", "temperature"),
 )
 

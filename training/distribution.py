@@ -1,8 +1,7 @@
 """The one place that makes a `tf.distribute` strategy, and what training under one needs.
 
 The batch size is that of all replicas together, and what the pipeline draws does not depend on
-them: several train as one does, to rounding. Not so what the model itself draws (`jitter` of
-patches, the noise of `--objective=perturbed_samples`): that differs from replica to replica.
+them: several train as one does, to rounding.
 """
 
 import os

@@ -71,8 +71,16 @@ def load(config, data_set):
         hashlib.sha256((digest(train.inputs) + digest(held_out.inputs)).encode()).hexdigest(),
         left_out,
         measured,
-        next(iter(validation_of(config, train.kind, measured[chosen]).as_numpy_iterator())),
+        _pictured(validation_of(config, train.kind, measured[chosen])),
     )
+
+
+def _pictured(batches):
+    """The one batch there is, without what is drawn for its loss."""
+    batch = next(batches.as_numpy_iterator())
+    if isinstance(batch, tuple) and isinstance(batch[0], dict):
+        return batch[0]["input"], batch[1]
+    return batch
 
 
 def _refuse_too_few(config, *parts):
@@ -96,7 +104,9 @@ def batches_of(config, kind, examples, begin, end, share=WHOLE):
 
     Returns:
         A `tf.data.Dataset` of `(x, order)`, float32 `(batch_size, ...)` and int32
-        `(batch_size, num_patches)`, or of views `(batch_size, 2, ...)`; of a share its rows.
+        `(batch_size, num_patches)`, or of views `(batch_size, 2, ...)`; of a share its rows. Where
+        patches are jittered or the loss samples, `x` is a dictionary that holds these draws too, as
+        `ShuffleToLearn` takes it: nothing is left to draw to the replicas.
     """
     as_input = _as_input(config)
     if objectives.is_contrastive(config):
@@ -109,8 +119,10 @@ def batches_of(config, kind, examples, begin, end, share=WHOLE):
         vary, orders = augmentation(config, kind).vary, orders_of(config)
 
         def task(stored, seed):
+            drawn = {**_offsets(config, seed), **_noise(config, config.batch_size, seed)}
+            drawn = {name: share.of(whole) for name, whole in drawn.items()}
             order = orders.draw(config.batch_size, seed)
-            return vary(as_input(stored), seed, share), share.of(order)
+            return _with(drawn, vary(as_input(stored), seed, share)), share.of(order)
 
     return stream.example_stream(
         examples, task, config.batch_size, config.seed, begin, end, config.data_service, share
@@ -136,12 +148,35 @@ def validation_of(config, kind, examples, share=WHOLE):
         whole = max(len(examples) // config.batch_size, 1) * config.batch_size
         return stream.evaluation_stream(examples[:whole], task, config.batch_size, share)
     orders = tf.constant(fixed_orders(config, len(examples)))
-    return stream.evaluation_stream(
-        examples,
-        lambda stored, index: (as_input(stored), tf.gather(orders, index)),
-        EVALUATION_BATCH_SIZE,
-        share,
-    )
+    noise = _noise(config, len(examples), stream.step_seed(config.seed, -1))
+
+    def task(stored, index):
+        drawn = {name: tf.gather(whole, index) for name, whole in noise.items()}
+        return _with(drawn, as_input(stored)), tf.gather(orders, index)
+
+    return stream.evaluation_stream(examples, task, EVALUATION_BATCH_SIZE, share)
+
+
+def _with(drawn, x):
+    return {"input": x, **drawn} if drawn else x
+
+
+def _offsets(config, seed):
+    """Where the patches of a batch lie in their rooms, if they are jittered."""
+    if not config.jitter:
+        return {}
+    shape = [config.batch_size, config.total_patches, len(config.grid) or 1]
+    seed = tf.random.experimental.stateless_fold_in(seed, 3)  # 1 and 2 vary sounds.
+    return {"offsets": tf.random.stateless_uniform(shape, seed, 0, config.jitter + 1, tf.int32)}
+
+
+def _noise(config, count, seed):
+    """The noise of so many examples, if the loss samples."""
+    if config.objective != "perturbed_samples":
+        return {}
+    seed = tf.random.experimental.stateless_fold_in(seed, 4)
+    shape = [count, config.num_samples, config.total_patches]
+    return {"draws": tf.random.stateless_normal(shape, seed)}
 
 
 def fixed_orders(config, num_examples):
@@ -155,9 +190,9 @@ def orders_of(config):
 
 
 def augmentation(config, kind):
-    """How the examples of a config vary: sounds only, pictures are taken as they are."""
+    """How the examples of a config vary: pictures are not shifted or amplified like sounds."""
     if kind != "audio":
-        return Augmentation()
+        return Augmentation(min_area=config.min_area)
     return Augmentation(config.max_shift, config.max_gain_db)
 
 

@@ -31,9 +31,9 @@ def use_small_set(patch=sets.SETS.__setitem__):
 
 
 def small_config(**changes):
-    """Of a run in which the model itself draws nothing."""
+    """Of a short run on the small set."""
     few = {"steps": 20, "batch_size": 8, "evaluate_every": 10, "hidden_units": 8}
-    own = {"gap": 0, "jitter": 0, "num_permutations": 20}
+    own = {"gap": 0, "jitter": 2, "num_permutations": 20}
     return dataclasses.replace(RECIPES["digit_scenes"](), **{**few, **own, **changes})
 
 

@@ -56,7 +56,7 @@ def test_spectrograms_are_stored_where_they_are_smaller_and_computed_where_wavef
 
 def test_pictures_are_given_between_0_and_1():
     pictures = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 1)).astype("uint8")
-    ((x, _),) = material.batches_of(config_of("digit_scenes"), "image", pictures, 0, 1)
+    ((x, _),) = material.batches_of(config_of("digit_scenes", jitter=0), "image", pictures, 0, 1)
     assert x.dtype == tf.float32
     expected = np.sort(pictures.astype("float32") / 255, axis=0)
     np.testing.assert_allclose(np.sort(x, axis=0), expected, rtol=1e-6)
@@ -65,7 +65,9 @@ def test_pictures_are_given_between_0_and_1():
 def test_pictures_are_not_shifted_or_amplified_like_sounds():
     config = config_of("notes")
     assert config.max_shift and config.max_gain_db
-    assert material.augmentation(config, "image") == Augmentation()
+    config = dataclasses.replace(config, min_area=0.5)
+    assert material.augmentation(config, "image") == Augmentation(min_area=0.5)
+    assert material.augmentation(config, "audio").min_area == 1
     assert material.augmentation(config, "audio").max_shift == config.max_shift
 
 

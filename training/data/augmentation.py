@@ -1,23 +1,26 @@
-"""How sounds vary from epoch to epoch, so that nothing of a recording is learnt by heart."""
+"""How examples vary from epoch to epoch, so that nothing of them is learnt by heart."""
 
 import dataclasses
 
 import tensorflow as tf
 
+from training.data import crops
 from training.data.stream import WHOLE
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Of log spectrograms.
+    """Of log spectrograms in time and level, of pictures and clips by the part that is seen.
 
     Attributes:
         max_shift: Each begins up to so many time steps late, after zeros, and loses its end.
         max_gain_db: Each is up to so many decibels louder or softer.
+        min_area: Of each a part is kept, of at least this share of its area, as large as the whole.
     """
 
     max_shift: int = 0
     max_gain_db: float = 0.0
+    min_area: float = 1.0
 
     def vary(self, x, seed, share=WHOLE):
         """Varies each example of a batch, or a share of one, as follows from a stateless seed."""
@@ -33,6 +36,12 @@ class Augmentation:
             limit = self.max_gain_db
             gains = tf.random.stateless_uniform(batch, gain_seed, -limit, limit)
             x = louder(x, share.of(gains))
+        if self.min_area < 1:
+            area_seed = tf.random.experimental.stateless_fold_in(seed, 5)
+            draws = tf.random.stateless_uniform(tf.concat([[4], batch], 0), area_seed)
+            draws = share.of(draws, axis=1)
+            extents = crops.extents(draws[0], draws[1], self.min_area)
+            x = crops.resized(x, crops.boxes(extents, draws[2:]))
         return x
 
 

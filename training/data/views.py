@@ -4,6 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from training.data import crops
 from training.data.augmentation import louder
 from training.data.stream import WHOLE
 
@@ -41,48 +42,18 @@ class Views:
         batch = tf.shape(x)[0]
         draws = share.of(tf.random.stateless_uniform([6, batch * share.workers], seed), axis=1)
         if self.kind == "audio":
-            extents = _between(draws[0], LEAST_TIME, 1.0), tf.ones([batch])
+            extents = crops.between(draws[0], LEAST_TIME, 1.0), tf.ones([batch])
         else:
-            extents = _extents(draws[0], draws[1])
-        x = _resized(x, _boxes(extents, draws[2:4]), self.kind)
+            extents = crops.extents(draws[0], draws[1], LEAST_AREA)
+        x = crops.resized(x, crops.boxes(extents, draws[2:4]))
         if self.kind == "audio":
-            return louder(x, self.max_gain_db * _between(draws[4], -1.0, 1.0))
+            return louder(x, self.max_gain_db * crops.between(draws[4], -1.0, 1.0))
         return _in_other_light(x, draws[4], draws[5])
-
-
-def _between(draws, low, high):
-    return low + (high - low) * draws
-
-
-def _extents(area_draws, aspect_draws):
-    """Shares of the height and of the width: a random area, from 3:4 to 4:3."""
-    area = _between(area_draws, LEAST_AREA, 1.0)
-    aspect = tf.exp(_between(aspect_draws, tf.math.log(3 / 4), tf.math.log(4 / 3)))
-    return tf.minimum(tf.sqrt(area * aspect), 1.0), tf.minimum(tf.sqrt(area / aspect), 1.0)
-
-
-def _boxes(extents, place_draws):
-    """`(batch, 4)`: top, left, bottom and right, in [0, 1]."""
-    starts = [(1 - extent) * place for extent, place in zip(extents, tf.unstack(place_draws))]
-    ends = [start + extent for start, extent in zip(starts, extents)]
-    return tf.stack([*starts, *ends], axis=1)
-
-
-def _resized(x, boxes, kind):
-    """What lies in each box, bilinearly brought to the size of the whole."""
-    if kind == "video":  # All frames at once, as channels.
-        frames, height, width, channels = x.shape[1:]
-        folded = tf.reshape(
-            tf.transpose(x, [0, 2, 3, 1, 4]), [-1, height, width, frames * channels]
-        )
-        cut = tf.reshape(_resized(folded, boxes, "image"), [-1, height, width, frames, channels])
-        return tf.transpose(cut, [0, 3, 1, 2, 4])
-    return tf.image.crop_and_resize(x, boxes, tf.range(tf.shape(x)[0]), x.shape[1:3])
 
 
 def _in_other_light(x, contrast_draws, brightness_draws):
     singles = [-1] + [1] * (len(x.shape) - 1)
-    contrast = tf.reshape(_between(contrast_draws, 1 - CONTRAST, 1 + CONTRAST), singles)
-    brightness = tf.reshape(_between(brightness_draws, -BRIGHTNESS, BRIGHTNESS), singles)
+    contrast = tf.reshape(crops.between(contrast_draws, 1 - CONTRAST, 1 + CONTRAST), singles)
+    brightness = tf.reshape(crops.between(brightness_draws, -BRIGHTNESS, BRIGHTNESS), singles)
     mean = tf.reduce_mean(x, axis=range(1, len(x.shape)), keepdims=True)
     return tf.clip_by_value((x - mean) * contrast + mean + brightness, 0.0, 1.0)

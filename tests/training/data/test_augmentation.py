@@ -42,3 +42,23 @@ def test_louder_is_the_spectrogram_of_the_louder_waveform():
     gains = np.float32([6.0, -12.0])
     expected = frontend(waveforms * 10 ** (gains[:, None] / 20))
     np.testing.assert_allclose(louder(frontend(waveforms), gains), expected, rtol=1e-4)
+
+
+def test_of_pictures_a_part_is_seen_that_comes_again():
+    ramp = np.linspace(0, 1, 24, dtype="float32")
+    heights, widths = (
+        np.ptp(Augmentation(min_area=0.4).vary(x, step_seed(0, 7)).numpy(), axis=(1, 2, 3))
+        for x in (
+            np.broadcast_to(ramp[:, None, None], (200, 24, 24, 1)),
+            np.broadcast_to(ramp[None, :, None], (200, 24, 24, 1)),
+        )
+    )
+    areas = heights * widths
+    assert 0.399 < areas.min() < 0.5 and 0.85 < areas.max() < 1.001
+    clips = np.random.default_rng(0).random((4, 3, 24, 20, 1)).astype("float32")
+    first, again, other = (
+        Augmentation(min_area=0.4).vary(clips, step_seed(0, step)).numpy() for step in (1, 1, 2)
+    )
+    assert first.shape == clips.shape
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
