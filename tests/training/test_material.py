@@ -95,7 +95,9 @@ def test_views_are_not_told_from_those_of_the_same_example():
     pictures = np.random.default_rng(0).integers(0, 256, (7, 64, 64, 1)).astype("uint8")
     data_set = DataSet("image", lambda *_: Examples("image", pictures), "test", {}, (64, 64, 1))
     config = config_of("digit_scenes", objective="contrastive")
-    assert [len(batch) for batch in material.load(config, data_set).validation] == [4]
+    loaded = material.load(config, data_set)
+    validation = material.validation_of(config, "image", loaded.held_out)
+    assert [len(batch) for batch in validation] == [4]
     config = dataclasses.replace(config, batch_size=8)
     with pytest.raises(UserError, match="--batch_size=8 is more than the 7 there are"):
         material.load(config, data_set)
