@@ -60,7 +60,7 @@ class EndToEnd:
         """The encoder, its features brought to one scale as it starts out, and a head."""
         keras.utils.set_random_seed(self.config.seed)
         embeddings = stream.batched(inputs, lambda x: self.encoder(as_inputs(x), training=False))
-        center, scale = heads.spread(embeddings)
+        center, scale = heads.center_and_scale(embeddings)
         model = keras.Sequential(
             [
                 keras.Input(inputs.shape[1:]),

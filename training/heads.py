@@ -73,7 +73,7 @@ def make_optimizer(config):
     return keras.optimizers.AdamW(learning_rate, weight_decay=config.head_weight_decay)
 
 
-def spread(embeddings):
+def center_and_scale(embeddings):
     """Centre and scale of features; one that hardly moves here must not explode elsewhere."""
     center, scale = embeddings.mean(axis=0), embeddings.std(axis=0)
     return center, np.maximum(scale, 0.01 * scale.mean() + 1e-12)
@@ -129,7 +129,7 @@ class Head:
         for variable, value in self._start:
             variable.assign(value)
         embeddings, labels = (np.asarray(part) for part in train)
-        center, scale = spread(embeddings)
+        center, scale = center_and_scale(embeddings)
         self.model.fit(
             batches((embeddings - center) / scale, self.answers.targets(labels), self.config),
             steps_per_epoch=self.config.head_steps,

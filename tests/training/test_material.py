@@ -24,6 +24,14 @@ def of_sounds(inputs):
     return DataSet("audio", lambda config, split: Examples("audio", inputs), "test", {})
 
 
+def pictures(count):
+    return np.random.default_rng(0).integers(0, 256, (count, 64, 64, 1)).astype("uint8")
+
+
+def of_pictures(inputs):
+    return DataSet("image", lambda *_: Examples("image", inputs), "test", {}, inputs.shape[1:])
+
+
 def config_of(recipe, **changes):
     return dataclasses.replace(RECIPES[recipe](), batch_size=4, **changes)
 
@@ -55,10 +63,10 @@ def test_spectrograms_are_stored_where_they_are_smaller_and_computed_where_wavef
 
 
 def test_pictures_are_given_between_0_and_1():
-    pictures = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 1)).astype("uint8")
-    ((x, _),) = material.batches_of(config_of("digit_scenes", jitter=0), "image", pictures, 0, 1)
+    four = pictures(4)
+    ((x, _),) = material.batches_of(config_of("digit_scenes", jitter=0), "image", four, 0, 1)
     assert x.dtype == tf.float32
-    expected = np.sort(pictures.astype("float32") / 255, axis=0)
+    expected = np.sort(four.astype("float32") / 255, axis=0)
     np.testing.assert_allclose(np.sort(x, axis=0), expected, rtol=1e-6)
 
 
@@ -79,8 +87,7 @@ def test_orders_of_an_evaluation_are_permutations_and_always_the_same():
 
 
 def test_views_come_in_pairs_and_again_in_every_evaluation():
-    pictures = np.random.default_rng(0).integers(0, 256, (10, 64, 64, 1)).astype("uint8")
-    data_set = DataSet("image", lambda *_: Examples("image", pictures), "test", {}, (64, 64, 1))
+    data_set = of_pictures(pictures(10))
     config = config_of("digit_scenes", objective="contrastive")
     loaded = material.load(config, data_set)
     validation = material.validation_of(config, "image", loaded.held_out)
@@ -92,8 +99,7 @@ def test_views_come_in_pairs_and_again_in_every_evaluation():
 
 
 def test_views_are_not_told_from_those_of_the_same_example():
-    pictures = np.random.default_rng(0).integers(0, 256, (7, 64, 64, 1)).astype("uint8")
-    data_set = DataSet("image", lambda *_: Examples("image", pictures), "test", {}, (64, 64, 1))
+    data_set = of_pictures(pictures(7))
     config = config_of("digit_scenes", objective="contrastive")
     loaded = material.load(config, data_set)
     validation = material.validation_of(config, "image", loaded.held_out)

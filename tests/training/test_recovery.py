@@ -183,35 +183,28 @@ def test_a_damaged_checkpoint_costs_the_steps_after_the_one_before(config, whole
     assert_same_run(tmp_path, whole)
 
 
-def test_weights_that_are_no_numbers_are_never_saved(config, tmp_path, monkeypatch):
-    original = callbacks.RefuseNan.on_train_batch_end
-
-    def spoil(self, batch, logs=None):
-        original(self, batch, logs)  # The loss is a number still: the update spoilt the weights.
-        if int(self.model.optimizer.iterations.numpy()) == 4:
-            weight = self.model.trainable_variables[0]
-            weight.assign(weight.numpy() * np.nan)
-
-    monkeypatch.setattr(callbacks.RefuseNan, "on_train_batch_end", spoil)
-    config = dataclasses.replace(config, save_every_steps=2)
-    with pytest.raises(UserError, match="became nan or infinite at step 4"):
-        pretrain_lib.run(config, tmp_path)
-    saved = [path.name for path in (tmp_path / "checkpoints").iterdir()]
-    assert saved == ["step_00000002.weights.h5"]
-
-
-def test_a_loss_that_is_no_number_stops_the_run_before_it_is_saved(config, tmp_path, monkeypatch):
-    original = callbacks.SaveCheckpoint.on_train_batch_end
+@pytest.mark.parametrize(
+    ("after", "step", "number", "message"),
+    [
+        # The loss of the step is a number still: its update spoilt the weights.
+        (callbacks.RefuseNan, 4, 0, "became nan or infinite at step 4"),
+        (callbacks.SaveCheckpoint, 3, -1, "The loss became nan at step 4"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_never_saved(
+    after, step, number, message, config, tmp_path, monkeypatch
+):
+    original = after.on_train_batch_end
 
     def spoil(self, batch, logs=None):
         original(self, batch, logs)
-        if int(self.model.optimizer.iterations.numpy()) == 3:
-            weight = self.model.trainable_variables[-1]
+        if int(self.model.optimizer.iterations.numpy()) == step:
+            weight = self.model.trainable_variables[number]
             weight.assign(weight.numpy() * np.nan)
 
-    monkeypatch.setattr(callbacks.SaveCheckpoint, "on_train_batch_end", spoil)
+    monkeypatch.setattr(after, "on_train_batch_end", spoil)
     config = dataclasses.replace(config, save_every_steps=2)
-    with pytest.raises(UserError, match="The loss became nan at step 4"):
+    with pytest.raises(UserError, match=message):
         pretrain_lib.run(config, tmp_path)
     saved = [path.name for path in (tmp_path / "checkpoints").iterdir()]
     assert saved == ["step_00000002.weights.h5"]

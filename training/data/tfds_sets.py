@@ -32,11 +32,12 @@ def load(name, split, settings, data_dir=None, cache_dir=None):
     """
     source, builder = SOURCES[name], builder_of(name, data_dir)
     parts = [builder.info.splits[part] for part in source.splits[split].split("+")]
+    num_items = sum(part.num_examples for part in parts)
     return published.load(
         f"{name}-{split}",
         source.kind,
-        _items(source, builder, split, settings),
-        sum(part.num_examples for part in parts),
+        _items(source, builder, split, num_items, settings),
+        num_items,
         settings,
         cache_dir,
         [
@@ -64,7 +65,7 @@ def _classes(source, features):
     return classes
 
 
-def _items(source, builder, split, settings):
+def _items(source, builder, split, num_items, settings):
     """Yields an `Item` for each record of a split."""
     features = builder.info.features
     records = tfds.as_numpy(
@@ -75,8 +76,7 @@ def _items(source, builder, split, settings):
             read_config=tfds.ReadConfig(add_tfds_id=True, try_autocache=False),
         )
     )
-    total = sum(builder.info.splits[part].num_examples for part in source.splits[split].split("+"))
-    progress = tqdm.tqdm(records, "Decoding", total, unit="example", mininterval=1.0)
+    progress = tqdm.tqdm(records, "Decoding", num_items, unit="example", mininterval=1.0)
     try:
         for record in progress:
             name = record[source.id or "tfds_id"].decode()
