@@ -1,0 +1,21 @@
+"""Everything that a run depends on, in frozen dataclasses; defaults live here alone."""
+
+from training.config.benchmark_ranking import BACKENDS, BenchmarkRankingConfig
+from training.config.benchmark_training import BenchmarkTrainingConfig
+from training.config.data import DataConfig
+from training.config.demo import DemoConfig
+from training.config.fields import changed
+from training.config.pretrain import (
+    AXES,
+    BACKBONES,
+    MAY_CHANGE,
+    NOT_STATED_IN_THE_PAPER,
+    OBJECTIVES,
+    PRECISIONS,
+    REMAINDERS,
+    SCHEDULES,
+    STRATEGIES,
+    PretrainConfig,
+)
+from training.config.soak import SoakConfig
+from training.config.transfer import HEADS, PROTOCOLS, TransferConfig

@@ -1,0 +1,46 @@
+"""A transfer run."""
+
+import dataclasses
+import math
+
+from training.config.data import DataConfig
+from training.config.fields import check_seed, flag, refuse_below
+from training.errors import UserError
+
+HEADS = ("mlp", "linear")
+PROTOCOLS = ("frozen", "finetune", "supervised")
+
+
+@dataclasses.dataclass(frozen=True)
+class TransferConfig(DataConfig):
+    """A transfer run. What its encoder takes says how files are decoded."""
+
+    encoder: str = flag("", "folder that export.export_encoder made", True)
+    num_labels: tuple[int, ...] = flag((500, 1000, 5000), "sizes of the labelled sets")
+    seeds: int = flag(5, "draws of each labelled set")
+    seed: int = flag(0, "all draws, heads and the untrained encoder follow from it")
+    protocol: str = flag(
+        "frozen",
+        "frozen: heads on the encoder as it is; finetune: encoder and head trained together, "
+        "beside the same from fresh weights; supervised: from fresh weights alone",
+    )
+    head: str = flag("mlp", "a perceptron of three layers, as in the paper, or a linear probe")
+    head_units: int = flag(128, "width of the two hidden layers of the head", head=("mlp",))
+    head_steps: int = flag(300, "training steps of each head, or of encoder and head together")
+    learning_rate: float = flag(1e-3, "of Adam, falling to 0 along half a cosine")
+    head_weight_decay: float = 10.0  # Times the learning rate, a step.
+    head_batch_size: int = 128
+
+    def check(self):
+        """Raises `UserError` for numbers out of range."""
+        refuse_below(self, ("seeds", "head_steps", "head_units"), 1)
+        for name, known in (("protocol", PROTOCOLS), ("head", HEADS)):
+            if getattr(self, name) not in known:
+                raise UserError(
+                    f"--{name} must be {' or '.join(known)}. Received: {getattr(self, name)}."
+                )
+        if not 0 < self.learning_rate < math.inf:
+            raise UserError(f"--learning_rate must be above 0. Received: {self.learning_rate}.")
+        if not self.num_labels or min(self.num_labels) < 1:
+            raise UserError(f"--num_labels must be at least 1. Received: {self.num_labels}.")
+        check_seed(self)
