@@ -1,11 +1,14 @@
-"""Times training steps: all permutations beside fixed sets, and how long a step waits for data.
+"""Times training steps: objectives beside each other, and how steps scale.
 
 Example:
   python -m training.benchmark_training --recipe=notes --workdir=runs/steps
 
-The network, the data and the batches are the recipe's. Objectives take turns in one process; the
-peak memory of each is that of a process of its own. Compare the ratios of one run, on a machine
-that does nothing else. Writes report.json and report.md to the workdir.
+The network, the data and the batches are the recipe's. Of the objectives, all permutations take
+turns with fixed sets in one process; the peak memory of each is that of a process of its own. For
+scaling, batches, precisions, numbers of patches, devices and workers are timed in processes of
+their own, each in turn with a reference; without GPUs a device is half of the CPU cores. Compare
+the ratios of one run, on a machine that does nothing else. Writes report.json, report.md and a
+picture to the workdir.
 """
 
 from training import flags
@@ -16,10 +19,10 @@ from training.recipes import RECIPES
 def main():
     config = BenchmarkTrainingConfig(**flags.given(BenchmarkTrainingConfig))
     config.check()
-    from training import benchmark_training_lib
+    from training import benchmark_training_lib, benchmark_training_tables
 
     report = benchmark_training_lib.run(config, flags.value("workdir"))
-    print(benchmark_training_lib.table(report), end="")
+    print(benchmark_training_tables.page(report), end="")
     return 0
 
 

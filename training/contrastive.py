@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_s2l.pretext_model import PretextModel
-from training.distribution import MultiWorkerFit
+from training.distribution import MultiWorkerFit, gathered
 
 PROJECTION = 128  # Dimensions in which views are compared, as in SimCLR.
 _MASKED = -1e9  # A view is not compared with itself.
@@ -16,7 +16,8 @@ class ContrastiveLearner(MultiWorkerFit, PretextModel):
 
     The Context-Free Network of the permutation task, its outputs the projection of SimCLR: patches
     as they stand, a shared backbone, two fully connected layers. `fit` takes `views`, `(batch, 2,
-    ...)`, two of each example, which the input pipeline drew.
+    ...)`, two of each example, which the input pipeline drew. Under a strategy they are told from
+    the views of all replicas.
 
     Args:
         backbone, **kwargs: As for `PretextModel`.
@@ -65,20 +66,26 @@ class ContrastiveLearner(MultiWorkerFit, PretextModel):
 
 
 def _similarities(projections):
-    """Of each view the number of its partner `(2B,)`, and its cosines with all `(2B, 2B)`."""
+    """Of each view here the number of its partner `(2B,)`, and its cosines with all `(2B, 2RB)`.
+
+    Args:
+        projections: `(2B, dimensions)`, first views and then second ones, of each of R replicas.
+    """
     projections = ops.cast(projections, "float32")
     projections = ops.normalize(projections, axis=-1, epsilon=1e-6)
-    num_views = ops.shape(projections)[0]
-    partner = ops.roll(ops.arange(num_views), num_views // 2)
-    itself = ops.eye(num_views, dtype="float32")
-    return partner, ops.matmul(projections, ops.transpose(projections)) + _MASKED * itself
+    everywhere, replica = gathered(projections)
+    num_views, num_everywhere = ops.shape(projections)[0], ops.shape(everywhere)[0]
+    number = ops.arange(num_views) + replica * num_views
+    partner = ops.roll(number, num_views // 2)
+    itself = ops.one_hot(number, num_everywhere, dtype="float32")
+    return partner, ops.matmul(projections, ops.transpose(everywhere)) + _MASKED * itself
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
 class NTXentLoss(keras.losses.Loss):
     """Normalised, temperature-scaled cross-entropy: which of the other views is the partner.
 
-    Called as `loss(partner, similarities)`, `(views,)` and `(views, views)`.
+    Called as `loss(partner, similarities)`, `(views,)` and `(views, all views)`.
 
     Args:
         temperature: What cosines are divided by; SimCLR uses 0.1 to 0.5.

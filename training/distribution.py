@@ -127,6 +127,18 @@ def any_worker(strategy):
     return lambda flag: bool(total(tf.constant(float(flag))) > 0)
 
 
+def gathered(x):
+    """The rows of all replicas, one replica after the other, and the number of this one.
+
+    Outside of a step that replicas run together they are the rows given. Gradients go back to the
+    replica that a row came from.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return x, 0
+    return context.all_gather(x, axis=0), context.replica_id_in_sync_group
+
+
 class MultiWorkerFit:
     """Makes `fit` and `evaluate` of a Keras model work where replicas have batches of other sizes.
 

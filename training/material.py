@@ -110,10 +110,10 @@ def batches_of(config, kind, examples, begin, end, share=WHOLE):
     """
     as_input = _as_input(config)
     if objectives.is_contrastive(config):
-        draw = Views(kind, config.max_gain_db).draw
+        views = Views(kind, config.max_gain_db)
 
         def task(stored, seed):
-            return draw(as_input(stored), seed, share)
+            return views.of(as_input(stored), share.of(views.draws(config.batch_size, seed)))
 
     else:
         vary, orders = augmentation(config, kind).vary, orders_of(config)
@@ -139,14 +139,15 @@ def validation_of(config, kind, examples, share=WHOLE):
     """
     as_input = _as_input(config)
     if objectives.is_contrastive(config):
-        draw = Views(kind, config.max_gain_db).draw
+        views = Views(kind, config.max_gain_db)
+        draws = views.draws(len(examples), stream.step_seed(config.seed, -1))
 
         def task(stored, index):
-            return draw(as_input(stored), stream.step_seed(config.seed, -1 - index[0]))
+            return views.of(as_input(stored), tf.gather(draws, index))
 
         # Whole batches: fewer views would be told more easily.
         whole = max(len(examples) // config.batch_size, 1) * config.batch_size
-        return stream.evaluation_stream(examples[:whole], task, config.batch_size, share)
+        return stream.evaluation_stream(examples[:whole], task, config.batch_size, share, True)
     orders = tf.constant(fixed_orders(config, len(examples)))
     noise = _noise(config, len(examples), stream.step_seed(config.seed, -1))
 

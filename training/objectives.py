@@ -36,11 +36,10 @@ def make_metrics(config):
     return [keras_s2l.PatchAccuracy(), keras_s2l.ExactOrderAccuracy()]
 
 
-def measured(config, replicas=1):
+def measured(config):
     """Of the first metric its name, what it is the share of, and what it is by chance."""
     if is_contrastive(config):
-        # Each replica tells its own views apart.
-        chance = 1 / (2 * config.batch_size // replicas - 1)
+        chance = 1 / (2 * config.batch_size - 1)
         return "view_accuracy", "views told from those of other examples", chance
     return "patch_accuracy", "patches in their place", _chance_of_a_patch(config)
 

@@ -138,6 +138,30 @@ def memory(processes, kills):
     return figure
 
 
+def scaling(part):
+    """Examples a second of each setting, and what a step is made of.
+
+    Args:
+        part: `report["scaling"]` of a benchmark of training steps.
+    """
+    figure = matplotlib.figure.Figure((9, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(2, 1))
+    rows = part["settings"]
+    bars = left.barh(list(rows), [row["examples_a_second"] for row in rows.values()])
+    left.bar_label(bars, [f"× {row['speed_over_reference']:.2f}" for row in rows.values()])
+    left.invert_yaxis()
+    left.set(xlabel="examples a second; × how many of its reference")
+    left.margins(x=0.15)
+    below = 0.0
+    for name, taken in part["step"]["milliseconds"].items():
+        begin = 0.0 if name == "input" else below  # Made while the step before is at work.
+        right.bar("pipeline" if name == "input" else "step", taken, bottom=begin, label=name)
+        below += 0.0 if name == "input" else taken
+    right.set(ylabel="ms")
+    right.legend()
+    return figure
+
+
 def ranking_times(times):
     """Time for each entry of a row against its length, of all contenders of a benchmark.
 

@@ -129,7 +129,7 @@ def _train(config, workdir, model, data_set, loaded, began):
         _save_pictures(config, workdir, model, loaded)
     validation = _validation(config, strategy, loaded)
     metrics = model.evaluate(validation, verbose=0, return_dict=True)
-    metric, meaning, chance = _measured(config, strategy)
+    metric, meaning, chance = objectives.measured(config)
     report = {
         "config": records.as_json(config),
         "environment": records.environment(),
@@ -248,10 +248,6 @@ def _validation(config, strategy, loaded):
     return distribution.distributed(strategy, validation_of)
 
 
-def _measured(config, strategy):
-    return objectives.measured(config, strategy.num_replicas_in_sync)
-
-
 def _picture(config, model, loaded):
     """What the model makes of a few held-out examples, or of a contrastive task the task."""
     if objectives.is_contrastive(config):
@@ -264,7 +260,7 @@ def _save_pictures(config, workdir, model, loaded):
     pictures.save(_picture(config, model, loaded), workdir / "pictures" / name)
     pictures.save(
         pictures.learning_curve(
-            records.read_log(workdir / "log.csv"), *_measured(config, model.distribute_strategy)
+            records.read_log(workdir / "log.csv"), *objectives.measured(config)
         ),
         workdir / "pictures" / "learning_curve.png",
     )

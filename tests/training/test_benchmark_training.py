@@ -2,20 +2,26 @@
 
 import dataclasses
 import json
+import os
 import time
 
+import numpy as np
 import pytest
 
-from training import benchmark_training_lib
+from tests.training import distributed_runs
+from training import benchmark_scaling, benchmark_training_lib, benchmark_training_tables
+from training.benchmark_scaling import BASE, ONE, Setting, settings
 from training.config import BenchmarkTrainingConfig
 from training.data import digit_scenes, sets
 from training.data.examples import Form
 from training.errors import UserError
 from training.recipes import RECIPES
+from training.step_times import Split, Steps, parts
 
 CONFIG = BenchmarkTrainingConfig(recipe="digit_scenes", num_permutations=(5, 50), rounds=1, steps=1)
 NAMES = ["perturbed, all permutations"]
 NAMES += [f"cross-entropy, {count} permutations" for count in (5, 50)]
+SMALL = Form("image", (24, 24, 1))
 
 
 @pytest.fixture(autouse=True)
@@ -26,24 +32,93 @@ def few_scenes(monkeypatch):
     monkeypatch.setitem(sets.SETS, "digit_scenes", few)
 
 
+@pytest.fixture
+def small():
+    """A config and its examples."""
+    config = distributed_runs.small_config(jitter=0)
+    return config, distributed_runs.pictures(config, "train").inputs
+
+
 @pytest.mark.slow
 def test_the_report_holds_every_objective(tmp_path):
-    report = benchmark_training_lib.run(CONFIG, tmp_path)
+    config = dataclasses.replace(CONFIG, parts=("objectives",))
+    report = benchmark_training_lib.run(config, tmp_path)
     assert json.loads((tmp_path / "report.json").read_text()) == report
-    for part in ("milliseconds_a_step", "peak_memory_bytes"):
-        assert list(report[part]) == NAMES
-        assert min(report[part].values()) > 0
-    assert 0 <= report["share_of_a_step_that_waits_for_data"] < 1
+    assert "scaling" not in report
+    for part in ("milliseconds_a_step", "ratio", "peak_memory_bytes"):
+        assert list(report["objectives"][part]) == NAMES
+        assert min(report["objectives"][part].values()) > 0
+    assert 0 <= report["objectives"]["share_of_a_step_that_waits_for_data"] < 1
     text = (tmp_path / "report.md").read_text()
     assert all(f"| {name} |" in text for name in NAMES)
-    assert f"| {NAMES[0]} | {report['milliseconds_a_step'][NAMES[0]]:.1f} | 1.000 |" in text
+    taken = report["objectives"]["milliseconds_a_step"][NAMES[0]]
+    assert f"| {NAMES[0]} | {taken:.1f} | 1.000 |" in text
+
+
+@pytest.mark.slow
+def test_settings_are_timed_beside_their_reference(tmp_path, monkeypatch, small):
+    recipe, examples = small
+    core = (min(os.sched_getaffinity(0)),)
+
+    def few(_):
+        mirrored, workers = (
+            dataclasses.replace(recipe, strategy=name) for name in ("mirrored", "multi_worker")
+        )
+        return {
+            BASE: Setting(recipe),
+            "mirrored": Setting(mirrored, devices=2),
+            "workers": Setting(workers, cores=(core, core), devices=1),
+        }
+
+    monkeypatch.setattr(benchmark_scaling, "settings", few)
+    monkeypatch.setattr(benchmark_training_lib, "_recipe", lambda config: recipe)
+    distributed_runs.use_small_set(lambda name, of: monkeypatch.setitem(sets.SETS, name, of))
+    config = dataclasses.replace(CONFIG, parts=("scaling",))
+    report = benchmark_training_lib.run(config, tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+    rows = report["scaling"]["settings"]
+    assert list(rows) == [BASE, "mirrored", "workers"]
+    assert [row["devices"] for row in rows.values()] == [1, 2, 2]
+    assert rows[BASE]["speed_over_reference"] == 1 and rows[BASE]["milliseconds_all_reduce"] is None
+    for name, row in rows.items():
+        assert row["peak_memory_bytes"] > 10**8
+        expected = 1000 * row["batch_size"] / row["milliseconds_a_step"]
+        assert row["examples_a_second"] == pytest.approx(expected, rel=0.01)
+        if name != BASE:
+            assert row["milliseconds_all_reduce"] > 0
+    model = Steps(recipe, SMALL, examples).model
+    weights = sum(np.prod(variable.shape) for variable in model.trainable_variables)
+    assert {row["gradient_bytes"] for row in rows.values()} == {4 * weights}
+    text = (tmp_path / "report.md").read_text()
+    assert f"of {BASE} |" in text and "times one of a bare loop" in text
+    assert (tmp_path / "pictures" / "scaling.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_a_step_is_the_sum_of_its_parts_and_each_does_what_it_says(small):
+    config, examples = small
+    steps = Steps(config, SMALL, examples)
+    split = Split(steps)
+    ends = split.seconds(2)
+    assert list(ends) == ["forward", "loss", "backward", "update"]
+    assert sum(parts(ends).values()) == pytest.approx(ends["update"])
+    model = steps.model
+    before = model.get_weights()
+    gradients = [gradient.numpy() for gradient in split._beginnings["backward"]()]
+    assert [gradient.shape for gradient in gradients] == [v.shape for v in model.trainable_weights]
+    assert any(np.abs(gradient).max() > 0 for gradient in gradients)
+    trained = [v.numpy() for v in model.trainable_variables]
+    split.bare(1)
+    assert any((old != new.numpy()).any() for old, new in zip(trained, model.trainable_variables))
+    assert len(before) == len(model.get_weights())
+    assert split.input(2) > 0
 
 
 @pytest.mark.slow
 def test_waiting_is_the_time_until_the_batch_comes():
     examples = digit_scenes.load("train", 70).inputs
     config = dataclasses.replace(RECIPES["digit_scenes"](), batch_size=2)
-    steps = benchmark_training_lib.Steps(config, Form("image", (64, 64, 1)), examples)
+    steps = Steps(config, Form("image", (64, 64, 1)), examples)
     quick = steps.waiting(5)
 
     def late(x, order):
@@ -55,8 +130,43 @@ def test_waiting_is_the_time_until_the_batch_comes():
     assert quick < 0.3 < 0.6 < steps.waiting(5)
 
 
-def test_numbers_below_one_are_refused():
+@pytest.mark.parametrize("recipe", ["notes", "digit_scenes"])
+def test_each_setting_differs_from_its_reference_in_one_thing(recipe, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 4, 5, 6, 7})
+    recipe = RECIPES[recipe]()
+    found = settings(recipe)
+    assert ("half the patches" in found) == (not recipe.grid)
+    assert found[ONE].cores == ((3, 4),)
+    assert found["2 workers"].cores == ((3, 4), (5, 6)) and found["2 workers"].all_devices == 2
+    assert found["2 devices, mirrored"].cores == ((3, 4, 5, 6),)
+    assert found["2 devices, mirrored"].all_devices == 2
+    for name, setting in found.items():
+        reference = found[setting.reference].config
+        changed = {
+            field.name
+            for field in dataclasses.fields(recipe)
+            if getattr(setting.config, field.name) != getattr(reference, field.name)
+        }
+        more = {"strategy", "batch_size"}  # Of two devices, each has the batch of one.
+        assert len(changed) == (name not in (BASE, ONE)) or changed == more or name == ONE
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert ONE not in settings(recipe)
+
+
+def test_the_page_says_what_was_measured():
+    row = {"devices": 2, "batch_size": 64, "num_patches": 9, "milliseconds_a_step": 12.34}
+    row |= {"examples_a_second": 5186.4, "speed_over_reference": 1.5, "reference": ONE}
+    row |= {"milliseconds_all_reduce": 2.0, "peak_memory_bytes": 2**30, "gradient_bytes": 10**6}
+    step = {"milliseconds": {"input": 1.0, "forward": 2.0}, "fit_over_bare_loop": 1.01}
+    text = benchmark_training_tables.scaling({"settings": {"two": row}, "step": step})
+    assert "| two | 2 | 64 | 9 | 12.3 | 5186 | 1.50 of one device | 2.0 | 1024 |" in text
+    assert "| two | 1.0 | 2.0 |" in text and "1.00 MB" in text and "1.010 times" in text
+
+
+def test_what_cannot_be_timed_is_refused():
     with pytest.raises(UserError, match=r"--rounds must be at least 1"):
         dataclasses.replace(CONFIG, rounds=0).check()
     with pytest.raises(UserError, match=r"--num_permutations must be at least 1"):
         dataclasses.replace(CONFIG, num_permutations=(0,)).check()
+    with pytest.raises(UserError, match=r"--parts must be some of objectives,scaling"):
+        dataclasses.replace(CONFIG, parts=("speed",)).check()

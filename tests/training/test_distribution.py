@@ -26,7 +26,6 @@ from training.data.augmentation import Augmentation
 from training.data.stream import Share
 from training.errors import UserError
 
-PERMUTATIONS = [objective for objective in OBJECTIVES if objective != "contrastive"]
 SHARES = [(1, 1), (2, 2), (3, 3), (2, 4), (1, 4)]
 
 
@@ -53,8 +52,9 @@ def test_the_rows_of_all_workers_are_the_batch_of_one(objective, data, workers, 
         assert all(len(part[0]) == 12 // replicas for part in parts)
         for number, expected in enumerate(batch):
             together = np.concatenate([part[number] for part in parts])
-            # How a sound's gain is rounded depends on its place in memory.
-            np.testing.assert_allclose(together, expected, rtol=1e-6)
+            # How a gain or a mean is rounded depends on the place in memory; light is taken from
+            # pictures of up to 1, whatever is left.
+            np.testing.assert_allclose(together, expected, rtol=1e-6, atol=2e-7)
 
 
 def test_the_shape_of_a_batch_is_known_before_it_comes():
@@ -123,19 +123,8 @@ def test_two_replicas_train_and_measure_as_one_device():
 
         compare(1e-5)  # Adam makes of the rounding of a gradient near 0 a step.
         use_momentum()
-        for objective in {PERMUTATIONS}:
+        for objective in {OBJECTIVES}:
             compare(1e-5, weights_atol=1e-4, objective=objective)
-    """)
-
-
-@pytest.mark.slow
-def test_replicas_also_train_where_views_are_compared_within_them():
-    run_on_two_replicas("""
-        from tests.training.distributed_runs import small_config, train
-
-        config = small_config(objective="contrastive", steps=3)
-        _, losses, measured = train(strategy, config)
-        assert len(losses) == 3 and np.isfinite([*losses, *measured.values()]).all()
     """)
 
 
@@ -329,7 +318,7 @@ def ops_within(graph_def):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", [o for o in OBJECTIVES if o != "contrastive"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
 def test_xla_compiles_a_training_step_of_known_shapes_without_python(objective):
     config = distributed_runs.small_config(objective=objective, batch_size=4, jitter=2)
     data_set = distributed_runs.use_small_set(lambda *_: None)

@@ -41,7 +41,7 @@ class Augmentation:
             draws = tf.random.stateless_uniform(tf.concat([[4], batch], 0), area_seed)
             draws = share.of(draws, axis=1)
             extents = crops.extents(draws[0], draws[1], self.min_area)
-            x = crops.resized(x, crops.boxes(extents, draws[2:]))
+            x = crops.resized(x, crops.boxes(extents, tf.unstack(draws[2:])))
         return x
 
 

@@ -96,7 +96,7 @@ def refuse_unreachable(address):
         raise UserError(f"--data_service={address} cannot be reached: {error}.") from error
 
 
-def evaluation_stream(examples, task, batch_size, share=WHOLE):
+def evaluation_stream(examples, task, batch_size, share=WHOLE, apart=False):
     """All examples in their order, batch by batch: what `task(stored, index)` makes of them.
 
     Args:
@@ -105,11 +105,16 @@ def evaluation_stream(examples, task, batch_size, share=WHOLE):
         batch_size: Of all batches but the last, which may be smaller.
         share: Whose batches to make. With several replicas each has as many batches, of as many
             examples to within one: an empty one would have no mean, and some ops fail on it.
+        apart: Whether those of a batch come from all over the examples, whose neighbours may be
+            alike; for a number of examples that divides by the batch size.
     """
     gather = _gather(examples)
     index = tf.data.Dataset.range(len(examples)).batch(batch_size)
     if share.replicas > 1:
         index = _evenly(len(examples), batch_size, share)
+    if apart:
+        rounds = max(len(examples) // batch_size, 1)
+        index = index.map(lambda i: i % batch_size * rounds + i // batch_size)
     return index.map(lambda i: task(gather(i), i), tf.data.AUTOTUNE, deterministic=True).prefetch(2)
 
 

@@ -6,21 +6,22 @@ import tensorflow as tf
 
 from training.data import crops
 from training.data.augmentation import louder
-from training.data.stream import WHOLE
 
-# Choices of ours, after SimCLR (which keeps 8 % or more of a picture of 224 pixels) and COLA.
+# Choices of ours, after SimCLR (which keeps 8 % or more of a picture of 224 pixels) and BYOL-A.
 LEAST_AREA = 0.3  # Of a picture or a frame that is kept.
-LEAST_TIME = 0.5  # Of a sound that is kept.
+EXTENT = (0.6, 1.5)  # Of what is seen of a sound, in time and in frequency; 1 is all of it.
 CONTRAST = 0.4  # Pictures have from 0.6 to 1.4 times their contrast,
 BRIGHTNESS = 0.2  # and are brighter or darker by so much.
+_NUM_DRAWS = 6
 
 
 @dataclasses.dataclass(frozen=True)
 class Views:
     """How views are drawn: a part of the example, as large as all of it, louder or in other light.
 
-    A sound keeps all its frequencies, for they carry its pitch, and part of its time. Frames of a
-    clip are all cut alike. Nothing is mirrored: a digit would be none.
+    Of a sound a rectangle of time and frequency is seen, which may reach beyond it, into silence:
+    with its pitch kept a single note would be told by that alone. Frames of a clip are all cut
+    alike. Nothing is mirrored: a digit would be none.
 
     Attributes:
         kind: "audio" for log spectrograms, "image" or "video".
@@ -30,19 +31,18 @@ class Views:
     kind: str
     max_gain_db: float = 0.0
 
-    def draw(self, x, seed, share=WHOLE):
-        """Two views `(batch, 2, ...)` of each example of a batch or a share of it, from a seed."""
-        first, second = (
-            self._view(x, tf.random.experimental.stateless_fold_in(seed, number), share)
-            for number in (1, 2)
-        )
-        return tf.stack([first, second], axis=1)
+    def draws(self, count, seed):
+        """What makes the two views of so many examples, from a stateless seed: `(count, 2, 6)`."""
+        return tf.random.stateless_uniform([count, 2, _NUM_DRAWS], seed)
 
-    def _view(self, x, seed, share):
-        batch = tf.shape(x)[0]
-        draws = share.of(tf.random.stateless_uniform([6, batch * share.workers], seed), axis=1)
+    def of(self, x, draws):
+        """Two views `(batch, 2, ...)` of each example `(batch, ...)`, as was drawn for it."""
+        return tf.stack([self._view(x, draws[:, number]) for number in range(2)], axis=1)
+
+    def _view(self, x, draws):
+        draws = tf.unstack(draws, axis=1)
         if self.kind == "audio":
-            extents = crops.between(draws[0], LEAST_TIME, 1.0), tf.ones([batch])
+            extents = [crops.between(draw, *EXTENT) for draw in draws[:2]]
         else:
             extents = crops.extents(draws[0], draws[1], LEAST_AREA)
         x = crops.resized(x, crops.boxes(extents, draws[2:4]))
