@@ -16,14 +16,14 @@ def extents(area_draws, aspect_draws, least_area):
 
 
 def boxes(extents, place_draws):
-    """`(batch, 4)`: top, left, bottom and right; in [0, 1], unless an extent is above 1."""
+    """`(batch, 4)`: top, left, bottom and right, in [0, 1]."""
     starts = [(1 - extent) * place for extent, place in zip(extents, place_draws)]
     ends = [start + extent for start, extent in zip(starts, extents)]
     return tf.stack([*starts, *ends], axis=1)
 
 
 def resized(x, boxes):
-    """What lies in each box, bilinearly brought to the size of the whole; beyond it lies 0."""
+    """What lies in each box, bilinearly brought to the size of the whole."""
     if len(x.shape) == 5:  # Frames of a clip alike: at once, as channels.
         frames, height, width, channels = x.shape[1:]
         folded = tf.reshape(

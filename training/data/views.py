@@ -7,9 +7,10 @@ import tensorflow as tf
 from training.data import crops
 from training.data.augmentation import louder
 
-# Choices of ours, after SimCLR (which keeps 8 % or more of a picture of 224 pixels) and BYOL-A.
+# Choices of ours, after COLA, BYOL-A and SimCLR (which keeps 8 % or more of 224 pixels).
 LEAST_AREA = 0.3  # Of a picture or a frame that is kept.
-EXTENT = (0.6, 1.5)  # Of what is seen of a sound, in time and in frequency; 1 is all of it.
+LEAST_TIME = 0.5  # Of a sound that is kept,
+LEAST_FREQUENCY = 0.6  # and of its frequencies.
 CONTRAST = 0.4  # Pictures have from 0.6 to 1.4 times their contrast,
 BRIGHTNESS = 0.2  # and are brighter or darker by so much.
 _NUM_DRAWS = 6
@@ -19,9 +20,9 @@ _NUM_DRAWS = 6
 class Views:
     """How views are drawn: a part of the example, as large as all of it, louder or in other light.
 
-    Of a sound a rectangle of time and frequency is seen, which may reach beyond it, into silence:
-    with its pitch kept a single note would be told by that alone. Frames of a clip are all cut
-    alike. Nothing is mirrored: a digit would be none.
+    A sound keeps part of its time and of its frequencies: with all of these a single note would be
+    told by its pitch alone, and little else be learnt. Frames of a clip are all cut alike. Nothing
+    is mirrored: a digit would be none.
 
     Attributes:
         kind: "audio" for log spectrograms, "image" or "video".
@@ -42,7 +43,8 @@ class Views:
     def _view(self, x, draws):
         draws = tf.unstack(draws, axis=1)
         if self.kind == "audio":
-            extents = [crops.between(draw, *EXTENT) for draw in draws[:2]]
+            least = LEAST_TIME, LEAST_FREQUENCY
+            extents = [crops.between(draw, low, 1.0) for draw, low in zip(draws[:2], least)]
         else:
             extents = crops.extents(draws[0], draws[1], LEAST_AREA)
         x = crops.resized(x, crops.boxes(extents, draws[2:4]))
