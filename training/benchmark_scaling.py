@@ -12,7 +12,7 @@ import statistics
 import tensorflow as tf
 import tqdm
 
-from training import distribution, records
+from training import distribution, projections, records
 from training.config import PretrainConfig
 from training.step_times import Split, Steps, parts
 
@@ -85,7 +85,8 @@ def measure(recipe, form, examples, rounds, steps):
         steps: In a turn.
 
     Returns:
-        A record: the settings, and what a step of the recipe is made of.
+        A record: the settings, what a step of the recipe is made of, and, where two workers were
+        timed, what follows for machines that are not at hand.
     """
     found = settings(recipe)
     rows = {}
@@ -103,7 +104,24 @@ def measure(recipe, form, examples, rounds, steps):
             progress.update()
         split = references[BASE].call(_split, rounds, steps)[0]
         progress.update()
-    return {"settings": rows, "step": split}
+    record = {"settings": rows, "step": split}
+    counted = [row["all_reduces_a_step"] for row in rows.values() if row["all_reduces_a_step"]]
+    if counted:
+        record["computed"] = _computed(recipe, split, counted[0])
+    return record
+
+
+def _computed(recipe, step, all_reduces):
+    """With as many examples a device as the recipe has."""
+    flops = step["forward_flops"] / recipe.batch_size
+    needs = flops, step["gradient_bytes"], all_reduces, recipe.batch_size
+    return {
+        "all_reduces": all_reduces,
+        "machines": {
+            name: projections.computed(machine, *needs)
+            for name, machine in projections.MACHINES.items()
+        },
+    }
 
 
 def _row(setting, timed, reference, rounds, steps):
@@ -126,7 +144,7 @@ def _row(setting, timed, reference, rounds, steps):
         "reference": setting.reference,
         "speed_over_reference": round(batch / own / (their_batch / others), 4),
         "milliseconds_all_reduce": reduced and round(1000 * reduced, 3),
-        "gradient_bytes": timed.call(_gradient_bytes)[0],
+        "all_reduces_a_step": timed.call(_all_reduces)[0] if setting.workers > 1 else None,
         # Of the process of one worker.
         "peak_memory_bytes": max(timed.call(records.peak_memory_bytes)),
     }
@@ -200,8 +218,8 @@ def _seconds(count):
     return _here["steps"].seconds(count)
 
 
-def _gradient_bytes():
-    return _here["steps"].gradient_bytes
+def _all_reduces():
+    return _here["steps"].all_reduces()
 
 
 def _all_reduce(rounds, count):
@@ -211,7 +229,7 @@ def _all_reduce(rounds, count):
 
 
 def _split(rounds, count):
-    """Milliseconds of each part of a step, and how much longer one of `fit` takes than a bare one.
+    """Milliseconds of each part of a step, and what else is known of one.
 
     A turn of `fit` has many steps, as one in training: it begins with work of its own.
     """
@@ -228,4 +246,6 @@ def _split(rounds, count):
     return {
         "milliseconds": {name: round(1000 * taken, 3) for name, taken in milliseconds.items()},
         "fit_over_bare_loop": round(median(fits) / median(bare), 4),
+        "forward_flops": split.forward_flops(),
+        "gradient_bytes": _here["steps"].gradient_bytes,
     }

@@ -1,5 +1,7 @@
 """The report of the benchmark of ranking ops, as Markdown."""
 
+from training import markdown
+
 # From short rows to long ones, for batches that keep a processor busy: what ours should reach.
 GOALS = {
     "ours / argsort": ("≤", (1, 1.2, 1.2, 2)),
@@ -79,7 +81,7 @@ def _ratio_table(rows):
     for row in rows:
         cells = [_ratio(row, name) for name in names]
         table.append([f"{row['batch']} x {row['n']}", *cells])
-    return _markdown(table)
+    return markdown.table(table)
 
 
 def _ratio(row, name):
@@ -111,7 +113,7 @@ def _time_table(rows):
     for (batch, n), medians in cells.items():
         values = [_microseconds(medians.get(name)) for name in names]
         table.append([f"{batch} x {n}", *values])
-    return _markdown(table)
+    return markdown.table(table)
 
 
 def _columns(rows):
@@ -141,7 +143,7 @@ def _perturbed(rows):
                 f"{row['monte_carlo_largest_error']:.2f}",
             ]
         )
-    return f"## Perturbed ranks\n\n{_markdown(table)}"
+    return f"## Perturbed ranks\n\n{markdown.table(table)}"
 
 
 def _peers(peers):
@@ -157,9 +159,3 @@ def _peers(peers):
             line += f"; failed: {peer['failure']}"
         lines.append(f"- {name}: {line}\n")
     return "## Peers\n\n" + "".join(lines)
-
-
-def _markdown(table):
-    header, *rows = table
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)

@@ -83,6 +83,13 @@ class Steps:
     def gradient_bytes(self):
         return 4 * sum(variable.shape.num_elements() for variable in self.model.trainable_variables)
 
+    def all_reduces(self):
+        """How often workers wait for each other in a step: for gradients, statistics, sums."""
+        step = tf.function(lambda batch: self.strategy.run(self.model.train_step, (batch,)))
+        graph = step.get_concrete_function(next(self._same)).graph.as_graph_def()
+        nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+        return sum(node.op.startswith("CollectiveReduce") for node in nodes)
+
 
 class Split:
     """A training step of a permutation task cut into its parts, on one device.
@@ -129,6 +136,14 @@ class Split:
     def bare(self, count):
         """Of a step in a bare loop over a `tf.function`."""
         return _of_calls(self._bare_step, count)
+
+    def forward_flops(self):
+        """Floating-point operations of the forward part, as TensorFlow's profiler counts them."""
+        profiler = tf.compat.v1.profiler
+        options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation())
+        graph = self._beginnings["forward"].get_concrete_function().graph
+        counted = profiler.profile(graph, options=options.with_empty_output().build())
+        return counted.total_float_ops
 
     def input(self, count):
         """Of the making of a batch where nothing else is done."""

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from tests.training import distributed_runs
-from training import benchmark_scaling, benchmark_training_lib, benchmark_training_tables
+from training import (
+    benchmark_scaling,
+    benchmark_training_lib,
+    benchmark_training_tables,
+    projections,
+)
 from training.benchmark_scaling import BASE, ONE, Setting, settings
 from training.config import BenchmarkTrainingConfig
 from training.data import digit_scenes, sets
@@ -88,8 +93,20 @@ def test_settings_are_timed_beside_their_reference(tmp_path, monkeypatch, small)
             assert row["milliseconds_all_reduce"] > 0
     model = Steps(recipe, SMALL, examples).model
     weights = sum(np.prod(variable.shape) for variable in model.trainable_variables)
-    assert {row["gradient_bytes"] for row in rows.values()} == {4 * weights}
+    step = report["scaling"]["step"]
+    assert step["gradient_bytes"] == 4 * weights
+    # Nine patches of 8 x 8: a multiplication and an addition for each weight and place.
+    sizes, channels = (8, 4, 2, 1), (1, 32, 64, 128, 128)
+    taps = sum(
+        2 * 9 * into * out * size**2 for size, into, out in zip(sizes, channels, channels[1:])
+    )
+    assert step["forward_flops"] >= 0.9 * 9 * recipe.batch_size * taps
+    # Gradients at once, a mean and a square of each normalisation on the way there and back.
+    assert rows["workers"]["all_reduces_a_step"] > 2 * 4
+    machines = report["scaling"]["computed"]["machines"]
+    assert list(machines) == list(projections.MACHINES)
     text = (tmp_path / "report.md").read_text()
+    assert all(f"| {name} |" in text for name in machines)
     assert f"of {BASE} |" in text and "times one of a bare loop" in text
     assert (tmp_path / "pictures" / "scaling.png").stat().st_size > 5000
 
@@ -156,11 +173,30 @@ def test_each_setting_differs_from_its_reference_in_one_thing(recipe, monkeypatc
 def test_the_page_says_what_was_measured():
     row = {"devices": 2, "batch_size": 64, "num_patches": 9, "milliseconds_a_step": 12.34}
     row |= {"examples_a_second": 5186.4, "speed_over_reference": 1.5, "reference": ONE}
-    row |= {"milliseconds_all_reduce": 2.0, "peak_memory_bytes": 2**30, "gradient_bytes": 10**6}
+    row |= {"milliseconds_all_reduce": 2.0, "peak_memory_bytes": 2**30}
     step = {"milliseconds": {"input": 1.0, "forward": 2.0}, "fit_over_bare_loop": 1.01}
+    step |= {"gradient_bytes": 10**6, "forward_flops": 2 * 10**9}
+    row |= {"all_reduces_a_step": 21}
     text = benchmark_training_tables.scaling({"settings": {"two": row}, "step": step})
     assert "| two | 2 | 64 | 9 | 12.3 | 5186 | 1.50 of one device | 2.0 | 1024 |" in text
-    assert "| two | 1.0 | 2.0 |" in text and "1.00 MB" in text and "1.010 times" in text
+    assert "| part of a step | input | forward |" in text and "| ms | 1.0 | 2.0 |" in text
+    assert "1.00 MB" in text and "2.0 GFLOP" in text and "1.010 times" in text
+    assert "computed" not in text
+
+
+def test_a_step_elsewhere_is_work_bytes_and_latency():
+    machine = projections.Machine(4, "float32", 1e12, 1e9, 1e-3, ("https://example.org",))
+    # 3 x 1 GFLOP x 20 examples at a tenth of 1 TFLOP/s; 6/4 of 10 MB at 1 GB/s; 5 waits of 1 ms.
+    record = projections.computed(machine, 1e9, 10e6, 5, 20)
+    assert record["milliseconds_of_work"] == 600 and record["milliseconds_of_bytes"] == 15
+    assert record["milliseconds_of_latency"] == 5 and record["batch_size"] == 80
+    assert record["examples_a_second"] == round(80 / 0.62)
+    assert record["share_of_linear"] == round(0.6 / 0.62, 3)
+    part = {"all_reduces": 5, "machines": {"mine": record}}
+    text = benchmark_training_tables._computed(part)
+    assert "| mine | 4 | 80 | 600.00 | 15.00 | 5.00 | 129 | 97% |" in text
+    assert "mine: https://example.org." in text
+    assert all(one.sources for one in projections.MACHINES.values())
 
 
 def test_what_cannot_be_timed_is_refused():
