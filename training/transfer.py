@@ -8,9 +8,8 @@ Embeds recordings once with the frozen encoder and trains the paper's head, a pe
 layers, on draws of few labels. A third row, "calibrated", is the untrained encoder with the
 batch-norm statistics of unlabelled recordings. --protocol=finetune trains the encoder with the
 head, beside the same network from fresh weights, "supervised"; --head=linear is the linear probe.
-Labels are counted by recording, whose windows share them. --strategy trains on several devices, to
-the same result. Writes report.json, report.md and a
-picture to the workdir.
+Labels are counted by recording, whose windows share them. --strategy trains on several devices.
+Writes report.json, report.md and a picture to the workdir.
 """
 
 from training import flags

@@ -70,16 +70,29 @@ def test_the_help_shows_the_flags():
     assert "--head_batch_size: examples in a step, over all devices" in said
 
 
-def program(export, answers, strategy, workdirs):
-    """Transfers by both protocols, the one with a linear head, the other with a perceptron."""
-    workdirs = {protocol: str(folder) for protocol, folder in workdirs.items()}
+HEADS = {"frozen": "linear", "finetune": "mlp"}
+
+
+@pytest.fixture(scope="module")
+def alone(export):
+    """What one device answers, by protocol, and where its reports lie."""
+    folder = export.parent / "alone"
+    answers = {}
+    for protocol, head in HEADS.items():
+        answers[protocol], _ = transfer_runs.run(
+            str(export), folder / protocol, protocol=protocol, head=head
+        )
+    return answers, folder
+
+
+def program(export, answers, folder, strategy, protocols):
     return f"""
         import numpy as np
         from tests.training import transfer_runs
 
         answers = {{}}
-        for protocol, workdir in {workdirs}.items():
-            head = "linear" if protocol == "frozen" else "mlp"
+        for protocol, head in {protocols}.items():
+            workdir = os.path.join({str(folder)!r}, protocol)
             answers[protocol], traced = transfer_runs.run(
                 {str(export)!r}, workdir, protocol=protocol, head=head, strategy={strategy!r}
             )
@@ -89,56 +102,47 @@ def program(export, answers, strategy, workdirs):
     """
 
 
-def workdirs(folder):
-    return {protocol: folder / protocol for protocol in ROWS}
-
-
-@pytest.fixture(scope="module")
-def alone(export):
-    """What one device answers, and where its reports lie."""
-    folder = export.parent / "alone"
-    answers = export.parent / "alone.npz"
-    wait_for(run_program(program(export, answers, "none", workdirs(folder)), DEVICES="1"))
-    return np.load(answers), folder
-
-
-def assert_same(answers, folder, alone):
-    """The answers, to rounding; the scores, but for an example whose answer is a tie."""
-    right, right_folder = alone
-    for protocol, rows in ROWS.items():
+def assert_same_answers(answers, alone):
+    for protocol, ours in np.load(answers).items():
         # Where gradients are near 0, Adam makes of their rounding a step.
         tolerance = {"frozen": 1e-5, "finetune": 1e-4}[protocol]
-        for ours, other in zip(answers[protocol], right[protocol], strict=True):
-            np.testing.assert_allclose(ours, other, rtol=0, atol=tolerance * np.abs(other).max())
-        assert sorted(path.name for path in (folder / protocol).iterdir()) == WRITTEN
-        report, expected = (
-            records.read_json(where / protocol / "report.json")["tasks"]["place"]
-            for where in (folder, right_folder)
-        )
-        assert tuple(report) == ("metric", *rows)
-        for row in rows:
-            for count in ("20", "40"):
-                assert report[row][count] == pytest.approx(expected[row][count], abs=0.03)
+        for one, right in zip(ours, alone[0][protocol], strict=True):
+            np.testing.assert_allclose(one, right, rtol=0, atol=tolerance * np.abs(right).max())
+
+
+def assert_same_report(workdir, alone):
+    """The scores, but for an example whose answer is a tie."""
+    assert sorted(path.name for path in workdir.iterdir()) == WRITTEN
+    report, right = (
+        records.read_json(folder / "report.json")["tasks"]["place"]
+        for folder in (workdir, alone[1] / workdir.name)
+    )
+    assert tuple(report) == tuple(right) == ("metric", *ROWS[workdir.name])
+    for row in ROWS[workdir.name]:
+        for count in ("20", "40"):
+            assert report[row][count] == pytest.approx(right[row][count], abs=0.03)
 
 
 @pytest.mark.slow
 def test_two_replicas_transfer_as_one_device(export, alone, tmp_path):
-    answers = tmp_path / "answers.npz"
-    wait_for(run_program(program(export, answers, "mirrored", workdirs(tmp_path)), DEVICES="2"))
-    assert_same(np.load(answers), tmp_path, alone)
+    answers, folder = tmp_path / "answers.npz", tmp_path / "runs"
+    wait_for(run_program(program(export, answers, folder, "mirrored", HEADS), DEVICES="2"))
+    assert_same_answers(answers, alone)
+    for protocol in HEADS:
+        assert_same_report(folder / protocol, alone)
 
 
 @pytest.mark.slow
 def test_two_workers_transfer_as_one_device_and_only_the_chief_writes(export, alone, tmp_path):
-    chief = workdirs(tmp_path)
-    other = {**chief, "finetune": tmp_path / "nothing"}  # The same one, and one of its own.
-    saved = [tmp_path / "chief.npz", tmp_path / "other.npz"]
+    workers = [tmp_path / "chief", tmp_path / "other"]
+    answers = [folder.with_suffix(".npz") for folder in workers]
     run_on_two_workers(
         [
-            program(export, answers, "multi_worker", folders)
-            for answers, folders in zip(saved, (chief, other), strict=True)
+            program(export, saved, folder, "multi_worker", {"finetune": "mlp"})
+            for saved, folder in zip(answers, workers, strict=True)
         ]
     )
-    for answers in saved:
-        assert_same(np.load(answers), tmp_path, alone)
-    assert not (tmp_path / "nothing").exists()
+    for saved in answers:
+        assert_same_answers(saved, alone)
+    assert_same_report(workers[0] / "finetune", alone)
+    assert not workers[1].exists()
