@@ -75,12 +75,12 @@ def _tpu():
     return tf.distribute.TPUStrategy(resolver)
 
 
-def check_batch_size(strategy, batch_size):
-    """Raises `UserError` for a batch that cannot be shared out evenly."""
+def check_batch_size(strategy, batch_size, name="batch_size"):
+    """Raises `UserError` for a batch, of the flag of this name, that cannot be shared evenly."""
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise UserError(
-            f"--batch_size must divide by the {replicas} devices that share it. Received: "
+            f"--{name} must divide by the {replicas} devices that share it. Received: "
             f"{batch_size}; the next one is {-(-batch_size // replicas) * replicas}."
         )
 

@@ -2,28 +2,53 @@
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from training import heads
 from training.data import recordings, stream
 from training.data.examples import as_inputs
+from training.retrained import Retrained
+
+
+class Standardize(keras.layers.Layer):
+    """Takes features to one scale, by a centre and a scale that are assigned, not learnt."""
+
+    def build(self, shape):
+        self.center = self.add_weight(shape=shape[-1:], initializer="zeros", trainable=False)
+        self.scale = self.add_weight(shape=shape[-1:], initializer="ones", trainable=False)
+        super().build(shape)
+
+    def call(self, features):
+        return (features - self.center) / self.scale
 
 
 class EndToEnd:
     """Trains an encoder and a head together, anew from the same start for each labelled set.
 
+    To be made in the scope of the strategy they are to train under, if there is one.
+
     Args:
-        encoder: A built Keras layer, trainable, from a batch of inputs to embeddings.
-        start: Values of its variables, to begin with each time.
+        encoder: A built Keras layer, trainable, from a batch of inputs to embeddings, as it is to
+            begin each time.
+        input_shape: Of one input.
         answers: `heads.Answers`.
         config: A `TransferConfig`.
     """
 
-    def __init__(self, encoder, start, answers, config):
+    def __init__(self, encoder, input_shape, answers, config):
+        keras.utils.set_random_seed(config.seed)
         self.encoder = encoder
-        self.start = start
         self.answers = answers
-        self.config = config
+        self.standardize = Standardize()
+        head = heads.layers(answers, config)
+        optimizer = heads.make_optimizer(config)
+        # The decay of the heads would wipe out an encoder.
+        optimizer.exclude_from_weight_decay(var_list=encoder.trainable_variables)
+        self.retrained = Retrained(
+            [keras.Input(input_shape), encoder, self.standardize, *head],
+            optimizer,
+            answers.loss(),
+            config,
+        )
 
     def score(self, train, test):
         """Trains on `train` and measures on `test`.
@@ -38,40 +63,15 @@ class EndToEnd:
         Returns:
             As of `Answers.measure`.
         """
-        for variable, value in zip(self.encoder.variables, self.start, strict=True):
-            variable.assign(value)
         inputs, starts, labels = train
-        model = self._model(inputs)
+        self.retrained.restart()
+        # The features of the encoder as it starts out.
+        features = stream.batched(inputs, lambda x: self.encoder(as_inputs(x), training=False))
+        center, scale = heads.center_and_scale(features)
+        self.standardize.center.assign(center)
+        self.standardize.scale.assign(scale)
         counts = np.diff(starts, append=len(inputs))
         targets = np.repeat(self.answers.targets(labels), counts, axis=0)
-        batches = heads.batches(inputs, targets, self.config)
-        model.fit(
-            batches.map(lambda stored, target: (as_inputs(stored), target)),
-            steps_per_epoch=self.config.head_steps,
-            verbose=0,
-            shuffle=False,
-        )
-        predict = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
-        outputs = stream.batched(test[0], lambda stored: predict(as_inputs(stored)))
-        outputs = recordings.pooled(outputs, test[1])
+        self.retrained.fit(inputs, targets)
+        outputs = recordings.pooled(self.retrained.outputs(test[0], batch_size=256), test[1])
         return self.answers.measure(outputs, test[2], labels)
-
-    def _model(self, inputs):
-        """The encoder, its features brought to one scale as it starts out, and a head."""
-        keras.utils.set_random_seed(self.config.seed)
-        embeddings = stream.batched(inputs, lambda x: self.encoder(as_inputs(x), training=False))
-        center, scale = heads.center_and_scale(embeddings)
-        model = keras.Sequential(
-            [
-                keras.Input(inputs.shape[1:]),
-                self.encoder,
-                keras.layers.Normalization(mean=center, variance=scale**2),
-                *heads.layers(self.answers, self.config),
-            ]
-        )
-        optimizer = heads.make_optimizer(self.config)
-        # The decay of the heads would wipe out an encoder.
-        optimizer.exclude_from_weight_decay(var_list=self.encoder.trainable_variables)
-        # XLA's convolutions are the slower ones on CPU.
-        model.compile(optimizer=optimizer, loss=self.answers.loss(), jit_compile=False)
-        return model

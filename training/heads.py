@@ -4,8 +4,9 @@ import dataclasses
 
 import keras
 import numpy as np
-import tensorflow as tf
 from sklearn import metrics
+
+from training.retrained import Retrained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,25 +80,10 @@ def center_and_scale(embeddings):
     return center, np.maximum(scale, 0.01 * scale.mean() + 1e-12)
 
 
-def batches(inputs, targets, config):
-    """`head_steps` batches of numbers of examples in random order, each once an epoch.
-
-    Args:
-        inputs: Array `(examples, ...)`, in memory.
-        targets: Array `(examples, ...)`.
-        config: `TransferConfig`.
-    """
-    random = np.random.default_rng(config.seed)
-    size, steps = config.head_batch_size, config.head_steps
-    epochs = -(-steps * size // len(targets))
-    index = np.concatenate([random.permutation(len(targets)) for _ in range(epochs)])
-    inputs, targets = tf.constant(inputs), tf.constant(targets)
-    index = tf.data.Dataset.from_tensor_slices(index[: steps * size].reshape(steps, size))
-    return index.map(lambda i: (tf.gather(inputs, i), tf.gather(targets, i))).prefetch(2)
-
-
 class Head:
     """A head on frozen embeddings, trained anew from the same start for each labelled set.
+
+    To be made in the scope of the strategy it is to train under, if there is one.
 
     Args:
         dimensions: Size of the embeddings.
@@ -108,17 +94,13 @@ class Head:
     def __init__(self, dimensions, answers, config):
         keras.utils.set_random_seed(config.seed)
         self.answers = answers
-        self.config = config
-        self.model = keras.Sequential([keras.Input((dimensions,)), *layers(answers, config)])
-        self.model.compile(
-            optimizer=make_optimizer(config),
-            loss=answers.loss(),
-            jit_compile=False,
+        self.retrained = Retrained(
+            [keras.Input((dimensions,)), *layers(answers, config)],
+            make_optimizer(config),
+            answers.loss(),
+            config,
             steps_per_execution=min(50, config.head_steps),  # A step is shorter than its dispatch.
         )
-        self.model.optimizer.build(self.model.trainable_variables)
-        state = [*self.model.variables, *self.model.optimizer.variables]
-        self._start = [(variable, variable.numpy()) for variable in state]
 
     def score(self, train, test):
         """Trains on `train` and measures on `test`, both `(embeddings, labels)`.
@@ -126,15 +108,9 @@ class Head:
         Returns:
             As of `Answers.measure`.
         """
-        for variable, value in self._start:
-            variable.assign(value)
+        self.retrained.restart()
         embeddings, labels = (np.asarray(part) for part in train)
         center, scale = center_and_scale(embeddings)
-        self.model.fit(
-            batches((embeddings - center) / scale, self.answers.targets(labels), self.config),
-            steps_per_epoch=self.config.head_steps,
-            verbose=0,
-            shuffle=False,
-        )
-        outputs = self.model.predict((test[0] - center) / scale, batch_size=1024, verbose=0)
+        self.retrained.fit((embeddings - center) / scale, self.answers.targets(labels))
+        outputs = self.retrained.outputs((test[0] - center) / scale, batch_size=1024)
         return self.answers.measure(outputs, test[1], labels)

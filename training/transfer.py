@@ -8,12 +8,12 @@ Embeds recordings once with the frozen encoder and trains the paper's head, a pe
 layers, on draws of few labels. A third row, "calibrated", is the untrained encoder with the
 batch-norm statistics of unlabelled recordings. --protocol=finetune trains the encoder with the
 head, beside the same network from fresh weights, "supervised"; --head=linear is the linear probe.
-Labels are counted by recording, whose windows share them. Writes report.json, report.md and a
-picture to the workdir.
+Labels are counted by recording, whose windows share them. --strategy trains on several devices.
+Writes report.json, report.md and a picture to the workdir.
 """
 
 from training import flags
-from training.config import HEADS, PROTOCOLS, TransferConfig, changed
+from training.config import HEADS, PROTOCOLS, STRATEGIES, TransferConfig, changed
 from training.data import DATA_SETS
 
 
@@ -30,6 +30,12 @@ def main():
 
 
 if __name__ == "__main__":
-    flags.define(TransferConfig, data=list(DATA_SETS), protocol=list(PROTOCOLS), head=list(HEADS))
+    flags.define(
+        TransferConfig,
+        data=list(DATA_SETS),
+        protocol=list(PROTOCOLS),
+        head=list(HEADS),
+        strategy=list(STRATEGIES),
+    )
     flags.folder("workdir", "folder for the report and the picture")
     flags.run(main)

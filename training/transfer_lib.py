@@ -6,13 +6,15 @@ import time
 import numpy as np
 import tqdm
 
-from training import heads, pictures, records, transfer_rows
+from training import distribution, heads, pictures, records, transfer_rows
 from training.data import decoding, sets
 from training.errors import UserError
 
 
 def run(config, workdir):
     """Trains a head for each task, encoder, number of labels and draw of labels.
+
+    Of several workers all do the same and the chief alone writes.
 
     Args:
         config: `TransferConfig`; `encoder` is the exported folder, and all that is opened of it.
@@ -22,7 +24,7 @@ def run(config, workdir):
         The report.
 
     Raises:
-        UserError: If the encoder, the data or the workdir do not fit.
+        UserError: If the encoder, the data, the workdir or the devices do not fit.
     """
     began = time.monotonic()
     config.check()
@@ -30,6 +32,9 @@ def run(config, workdir):
     records.refuse_workdir_in_folder(config, workdir)
     records.refuse_other_run(workdir, config)
     metadata = _metadata(config)
+    strategy = distribution.make_strategy(config.strategy)
+    distribution.check_batch_size(strategy, config.head_batch_size, "head_batch_size")
+    is_chief = distribution.is_chief(strategy)
     data_set = sets.of(config, _decoding_settings(metadata["input"]))
     if not data_set.tasks:
         raise UserError(
@@ -47,24 +52,32 @@ def run(config, workdir):
             f"--num_labels={max(config.num_labels)} is more than the {num_recordings} labelled "
             f"training recordings of --data={config.data}."
         )
-    records.write_config(workdir, config)
+    if is_chief:
+        records.write_config(workdir, config)
     drawn = [labelled_set(num_recordings, config, draw) for draw in range(config.seeds)]
     rows = transfer_rows.make(config, metadata, splits, drawn)
+    with strategy.scope():
+        tasks = _tasks(config, data_set.tasks, splits, drawn, rows, is_chief)
     report = {
         "config": records.as_json(config),
         "encoder": {name: metadata[name] for name in ("name", "embedding", "dimensions")},
         "environment": records.environment(),
         "recordings": {split: len(part.starts()) for split, part in splits.items()},
         "left_out": {name: why for part in splits.values() for name, why in part.left_out.items()},
-        "tasks": _tasks(config, data_set.tasks, splits, drawn, rows),
+        "tasks": tasks,
         "seconds": round(time.monotonic() - began, 1),
         "peak_memory_bytes": records.peak_memory_bytes(),
     }
+    if is_chief:
+        _write(workdir, report)
+    return report
+
+
+def _write(workdir, report):
     records.write_text(workdir / "report.md", table(report["tasks"]))
     pictures.save(pictures.transfer_curves(report["tasks"]), workdir / "pictures" / "transfer.png")
     # Last: it says that the run is finished.
     records.write_json(workdir / "report.json", report)
-    return report
 
 
 def _metadata(config):
@@ -128,11 +141,12 @@ def _refuse_other_inputs(config, expected, examples):
         )
 
 
-def _tasks(config, data_tasks, splits, drawn, rows):
+def _tasks(config, data_tasks, splits, drawn, rows, show_progress=True):
     """The cells of every task, with a progress bar over all of them."""
     total = len(data_tasks) * len(rows) * len(config.num_labels) * config.seeds
+    shown = {"desc": "Training heads", "unit": "head", "mininterval": 1.0}
     tasks = {}
-    with tqdm.tqdm(total=total, desc="Training heads", unit="head", mininterval=1.0) as progress:
+    with tqdm.tqdm(total=total, disable=not show_progress, **shown) as progress:
         for name_of_task, task in data_tasks.items():
             labels = [_labels(splits[split], name_of_task) for split in ("train", task.test_split)]
             labels, num_classes = _numbered(labels, task)

@@ -4,6 +4,7 @@ import copy
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import keras_s2l
 from training import end_to_end, heads
@@ -11,6 +12,7 @@ from training.data import recordings, stream
 
 CALIBRATION_BATCHES = 60
 CALIBRATION_BATCH_SIZE = 64
+CALIBRATION_MOMENTUM = 0.9
 
 
 def make(config, metadata, splits, drawn):
@@ -35,10 +37,12 @@ def make(config, metadata, splits, drawn):
     # With statistics of its own from the start: the initial ones say nothing about the inputs, and
     # so few steps would not make up for it.
     fresh = _calibrated(architecture, shape, config.seed, splits["train"])
-    rows = {"supervised": TrainedRow(fresh, config, splits)}
+    follows_fast = with_batch_norms(architecture, momentum=CALIBRATION_MOMENTUM)
+    rows = {"supervised": TrainedRow(fresh, follows_fast, shape, config, splits)}
     if config.protocol == "finetune":
         pretrained = keras_s2l.HubEncoder(config.encoder, trainable=True)
-        rows = {"pretrained": TrainedRow(pretrained, config, splits), **rows}
+        pretrained = TrainedRow(pretrained, architecture, shape, config, splits)
+        rows = {"pretrained": pretrained, **rows}
     return rows
 
 
@@ -75,19 +79,30 @@ class TrainedRow:
     """An encoder that is trained together with each head.
 
     Args:
-        encoder: A built Keras layer, trainable.
+        encoder: A built Keras layer, trainable, made outside the scope of any strategy.
+        architecture: Of the same, serialised, for several devices.
+        shape: Of a batch of inputs.
         config: `TransferConfig`.
         splits: `Examples` by split.
     """
 
-    def __init__(self, encoder, config, splits):
+    def __init__(self, encoder, architecture, shape, config, splits):
         self.encoder = encoder
-        self.start = [variable.numpy() for variable in encoder.variables]
+        self.start = [variable.numpy() for variable in _variables(encoder)]
+        self.architecture = with_batch_norms(architecture, synchronized=True)
+        self.shape = shape
         self.config = config
         self.splits = splits
 
     def learner(self, answers):
-        return end_to_end.EndToEnd(self.encoder, self.start, answers, self.config)
+        """To be called in the scope of the strategy, if there is one."""
+        encoder = self.encoder
+        if tf.distribute.has_strategy():  # The graph of an export would not synchronise.
+            encoder = _fresh(self.architecture, self.shape, self.config.seed)
+        for variable, value in zip(_variables(encoder), self.start, strict=True):
+            variable.assign(value)
+        input_shape = self.splits["train"].inputs.shape[1:]
+        return end_to_end.EndToEnd(encoder, input_shape, answers, self.config)
 
     def labelled(self, chosen, labels):
         """Windows of some training recordings, where each begins, and labels."""
@@ -99,9 +114,15 @@ class TrainedRow:
         return self.splits[split].inputs, self.splits[split].starts(), labels
 
 
+def _variables(encoder):
+    """Its variables in one order, whether it was loaded or built."""
+    return [*encoder.trainable_variables, *encoder.non_trainable_variables]
+
+
 def _calibrated(architecture, shape, seed, part):
     """The untrained encoder with batch-norm statistics of examples; it sees no labels."""
-    encoder = _fresh(with_batch_norm_momentum(architecture, 0.9), shape, seed)
+    architecture = with_batch_norms(architecture, momentum=CALIBRATION_MOMENTUM)
+    encoder = _fresh(architecture, shape, seed)
     chosen = np.random.default_rng(seed).permutation(len(part))
     for number in range(CALIBRATION_BATCHES):
         batch = chosen[number * CALIBRATION_BATCH_SIZE :][:CALIBRATION_BATCH_SIZE]
@@ -127,15 +148,15 @@ def _fresh(architecture, shape, seed):
     return encoder
 
 
-def with_batch_norm_momentum(architecture, momentum):
-    """A serialised layer whose batch normalisations follow their batches at another pace."""
+def with_batch_norms(architecture, **settings):
+    """A serialised layer whose batch normalisations have other settings."""
     if isinstance(architecture, list):
-        return [with_batch_norm_momentum(item, momentum) for item in architecture]
+        return [with_batch_norms(item, **settings) for item in architecture]
     if not isinstance(architecture, dict):
         return architecture
-    changed = {key: with_batch_norm_momentum(v, momentum) for key, v in architecture.items()}
+    changed = {key: with_batch_norms(value, **settings) for key, value in architecture.items()}
     if changed.get("class_name") == "BatchNormalization":
-        changed["config"] = {**changed["config"], "momentum": momentum}
+        changed["config"] = {**changed["config"], **settings}
     return changed
 
 

@@ -2,12 +2,7 @@
 
 import functools
 import inspect
-import json
-import os
-import socket
-import subprocess
 import sys
-import textwrap
 import types
 from unittest import mock
 
@@ -17,8 +12,9 @@ import pytest
 import tensorflow as tf
 
 from export import export_lib
-from tests.replicas import ROOT, run_on_two_replicas
+from tests.replicas import run_on_two_replicas
 from tests.training import distributed_runs
+from tests.training.processes import run_on_two_workers, run_program, wait_for
 from training import distribution, material, models, pretrain_lib, records
 from training.config import OBJECTIVES, PRECISIONS, PretrainConfig
 from training.data import sets, stream
@@ -128,44 +124,6 @@ def test_two_replicas_train_and_measure_as_one_device():
     """)
 
 
-def run_program(program, **environment):
-    """Starts a process of its own, with two devices, that finds `run` and `tf`."""
-    prologue = """
-        import dataclasses, functools, os, signal, sys
-        import tensorflow as tf
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        devices = [tf.config.LogicalDeviceConfiguration()] * int(os.environ["DEVICES"])
-        tf.config.set_logical_device_configuration(cpu, devices)
-        tf.config.experimental.enable_op_determinism()
-        from tests.training import distributed_runs
-        from training import callbacks, distribution, pretrain_lib
-        distribution.make_strategy = functools.cache(distribution.make_strategy)
-        distributed_runs.use_small_set()
-        distributed_runs.use_momentum()
-
-        def run(workdir, **changes):
-            return pretrain_lib.run(distributed_runs.small_config(**changes), workdir)
-    """
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(prologue) + textwrap.dedent(program)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "tensorflow", **environment},
-    )
-
-
-def wait_for(*processes):
-    try:
-        outputs = [process.communicate(timeout=300)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    for process, output in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, output
-
-
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """The workdir of a run on one device."""
@@ -196,29 +154,6 @@ def test_a_mirrored_run_is_taken_up_again_and_ends_as_one_on_one_device(alone, t
         )
     )
     assert_same_run(tmp_path, alone)
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
-def run_on_two_workers(programs):
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    tasks = [{"type": "worker", "index": index} for index in range(2)]
-    clusters = [json.dumps({"cluster": {"worker": addresses}, "task": task}) for task in tasks]
-    wait_for(
-        *(
-            run_program(program, DEVICES="1", TF_CONFIG=cluster)
-            for program, cluster in zip(programs, clusters, strict=True)
-        )
-    )
 
 
 @pytest.mark.slow

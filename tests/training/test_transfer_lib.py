@@ -92,8 +92,8 @@ def test_batch_norms_are_found_wherever_they_are_and_nothing_else_changes():
     model = keras.Sequential([keras.Input((2, 16, 6, 1)), inner])
     # As it comes from metadata.json.
     before = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
-    after = transfer_rows.with_batch_norm_momentum(before, 0.25)
-    assert transfer_rows.with_batch_norm_momentum(after, 0.99) == before
+    after = transfer_rows.with_batch_norms(before, momentum=0.25)
+    assert transfer_rows.with_batch_norms(after, momentum=0.99) == before
     layers = keras.saving.deserialize_keras_object(after).layers[0].backbone.layers
     momenta = [x.momentum for x in layers if isinstance(x, keras.layers.BatchNormalization)]
     assert momenta == [0.25, 0.25]
@@ -162,10 +162,6 @@ class OneFeature(keras.layers.Layer):
         return inputs @ self.kernel + 1e-3 * inputs[:, :2]
 
 
-def start_of(encoder):
-    return [variable.numpy() for variable in encoder.variables]
-
-
 def test_end_to_end_the_encoder_learns_and_starts_anew_for_each_labelled_set():
     random = np.random.default_rng(0)
     sides = random.integers(0, 2, 80)
@@ -175,7 +171,7 @@ def test_end_to_end_the_encoder_learns_and_starts_anew_for_each_labelled_set():
     encoder = OneFeature()
     encoder.build((None, 4))
     config = dataclasses.replace(CONFIG, learning_rate=1e-2, head_steps=100)
-    learner = EndToEnd(encoder, start_of(encoder), Answers(2), config)
+    learner = EndToEnd(encoder, (4,), Answers(2), config)
     starts = np.arange(40)
     train = (inputs[:40], starts, sides[:40])
     first = learner.score(train, (inputs[40:], starts, sides[40:]))
@@ -197,7 +193,7 @@ def test_end_to_end_the_windows_of_a_recording_answer_together():
     encoder = OneFeature()
     encoder.build((None, 4))
     config = dataclasses.replace(CONFIG, head_steps=60)
-    learner = EndToEnd(encoder, start_of(encoder), Answers(2), config)
+    learner = EndToEnd(encoder, (4,), Answers(2), config)
     starts = np.arange(0, 90, 3)
     test = (windows_[90:], starts, sides[30:])
     assert learner.score((windows_[:90], starts, sides[:30]), test) > 0.95

@@ -4,6 +4,7 @@ from training.config.benchmark_ranking import BACKENDS, BenchmarkRankingConfig
 from training.config.benchmark_training import BenchmarkTrainingConfig
 from training.config.data import DataConfig
 from training.config.demo import DemoConfig
+from training.config.devices import STRATEGIES, DevicesConfig
 from training.config.fields import changed
 from training.config.pretrain import (
     AXES,
@@ -14,7 +15,6 @@ from training.config.pretrain import (
     PRECISIONS,
     REMAINDERS,
     SCHEDULES,
-    STRATEGIES,
     PretrainConfig,
 )
 from training.config.soak import SoakConfig

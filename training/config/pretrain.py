@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from training.config.data import DataConfig
+from training.config.devices import DevicesConfig
 from training.config.fields import check_seed, flag, refuse_below
 from training.data import PUBLISHED_PICTURES, PUBLISHED_SOUNDS
 from training.errors import UserError
@@ -17,13 +18,12 @@ OBJECTIVES = (
 )
 
 
-STRATEGIES = ("none", "mirrored", "multi_worker", "tpu")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = ("constant", "cosine")
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainConfig(DataConfig):
+class PretrainConfig(DataConfig, DevicesConfig):
     """A pre-training run."""
 
     image_size: int = flag(
@@ -50,11 +50,6 @@ class PretrainConfig(DataConfig):
         "constant", "of the learning rate: cosine has it fall to 0 along half a cosine"
     )
     warmup_steps: int = flag(0, "steps in which the learning rate first rises from 0")
-    strategy: str = flag(
-        "none",
-        "devices to train on: none, one; mirrored, all GPUs of this machine; multi_worker, those "
-        "of all machines of TF_CONFIG or a Slurm step; tpu, all cores",
-    )
     precision: str = flag("float32", "of the network; weights and losses are float32 in all")
     jit_compile: bool = flag(False, "have XLA compile the training step")
     seed: int = flag(0, "all weights, orders of examples and permutations follow from it")

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from training.config.data import DataConfig
+from training.config.devices import STRATEGIES, DevicesConfig
 from training.config.fields import check_seed, flag, refuse_below
 from training.errors import UserError
 
@@ -12,7 +13,7 @@ PROTOCOLS = ("frozen", "finetune", "supervised")
 
 
 @dataclasses.dataclass(frozen=True)
-class TransferConfig(DataConfig):
+class TransferConfig(DataConfig, DevicesConfig):
     """A transfer run. What its encoder takes says how files are decoded."""
 
     encoder: str = flag("", "folder that export.export_encoder made", True)
@@ -28,13 +29,14 @@ class TransferConfig(DataConfig):
     head_units: int = flag(128, "width of the two hidden layers of the head", head=("mlp",))
     head_steps: int = flag(300, "training steps of each head, or of encoder and head together")
     learning_rate: float = flag(1e-3, "of Adam, falling to 0 along half a cosine")
+    head_batch_size: int = flag(128, "examples in a step, over all devices")
     head_weight_decay: float = 10.0  # Times the learning rate, a step.
-    head_batch_size: int = 128
 
     def check(self):
         """Raises `UserError` for numbers out of range."""
-        refuse_below(self, ("seeds", "head_steps", "head_units"), 1)
-        for name, known in (("protocol", PROTOCOLS), ("head", HEADS)):
+        refuse_below(self, ("seeds", "head_steps", "head_batch_size", "head_units"), 1)
+        choices = {"protocol": PROTOCOLS, "head": HEADS, "strategy": STRATEGIES}
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise UserError(
                     f"--{name} must be {' or '.join(known)}. Received: {getattr(self, name)}."
