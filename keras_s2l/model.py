@@ -125,6 +125,15 @@ class ShuffleToLearn(PretextModel):
         """The set to draw from, int32 `(num_permutations, num_patches)`; `None` for all."""
         return self.shuffle.permutations
 
+    @property
+    def non_trainable_variables(self):
+        variables = super().non_trainable_variables
+        generator = self._loss_seed_generator()
+        if generator is None or keras.backend.backend() != "jax":
+            return variables
+        # JAX keeps what a step changes of these only: else the loss would draw the same each step.
+        return [*variables, generator.state]
+
     def call(self, inputs, training=None):
         if not isinstance(inputs, dict):
             return super().call(inputs, training=training)
@@ -159,14 +168,23 @@ class ShuffleToLearn(PretextModel):
         return task, None, sample_weight
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        order, scores = _order_and_scores(y, y_pred)
+        order, scores = self._order_and_scores(y, y_pred)
         draws = x.get("draws") if isinstance(x, dict) else None
         with contextlib.nullcontext() if draws is None else self.loss.using(draws):
             return super().compute_loss(x, order, scores, sample_weight, training)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        order, scores = _order_and_scores(y, y_pred)
+        order, scores = self._order_and_scores(y, y_pred)
         return super().compute_metrics(x, order, self._places(scores), sample_weight)
+
+    def _order_and_scores(self, y, y_pred):
+        """The label and the scores of a step."""
+        if isinstance(y_pred, dict):
+            return y_pred["order"], y_pred["scores"]
+        if y is not None:
+            return y, y_pred
+        # Keras builds losses and metrics on the outputs of a plain call first: only shapes matter.
+        return ops.repeat(y_pred[:, :1], self.patches.num_patches, axis=1), y_pred
 
     def _places(self, scores):
         """What orders the patches: scores, or their places in the likeliest permutation."""
@@ -211,11 +229,3 @@ class ShuffleToLearn(PretextModel):
 
     def _loss_seed_generator(self):
         return getattr(getattr(self, "loss", None), "seed_generator", None)
-
-
-def _order_and_scores(y, y_pred):
-    """The label and the scores of a step."""
-    if isinstance(y_pred, dict):
-        return y_pred["order"], y_pred["scores"]
-    # Keras builds losses and metrics on the outputs of a plain call first: only shapes matter then.
-    return (y_pred if y is None else y), y_pred

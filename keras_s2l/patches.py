@@ -245,6 +245,15 @@ class Patches(keras.layers.Layer):
                 f"shape {tuple(offsets.shape)}"
             )
         sizes = tuple(ops.shape(cells))
+        if keras.backend.backend() == "jax":
+            # Within each cell, for XLA to see that the devices of a distribution need not meet.
+            for axis, length in lengths.items():
+                begin = ops.reshape(
+                    offsets[:, :, axes.index(axis)], (*sizes[:2], *(1,) * (len(sizes) - 2))
+                )
+                places = ops.reshape(ops.arange(length), (-1, *(1,) * (len(sizes) - 1 - axis)))
+                cells = ops.take_along_axis(cells, begin + places, axis=axis)
+            return cells
         row = ops.reshape(ops.arange(sizes[0] * sizes[1], dtype="int32"), sizes[:2])
         for axis in range(2, max(axes) + 1):
             places = ops.arange(lengths.get(axis, sizes[axis]), dtype="int32")

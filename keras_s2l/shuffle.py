@@ -21,10 +21,17 @@ def shuffle_patches(patches, order):
     >>> shuffle_patches(np.array([[10, 20, 30]]), np.array([[2, 0, 1]]))   # [[30, 10, 20]]
     """
     sizes = tuple(ops.shape(patches))
+    order = ops.cast(order, "int32")
+    if keras.backend.backend() == "jax":
+        # Within each example: of the gather below XLA cannot tell that it stays there, and has
+        # every device of a distribution compute the whole batch.
+        return ops.take_along_axis(
+            patches, ops.reshape(order, (*sizes[:2], *(1,) * (len(sizes) - 2))), axis=1
+        )
     first = sizes[1] * ops.arange(sizes[0], dtype="int32")[:, None]
     flat = ops.reshape(patches, (-1, *sizes[2:]))
     # One gather of whole patches: the only copy.
-    taken = ops.take(flat, ops.reshape(ops.cast(order, "int32") + first, (-1,)), axis=0)
+    taken = ops.take(flat, ops.reshape(order + first, (-1,)), axis=0)
     return ops.reshape(taken, sizes)
 
 
