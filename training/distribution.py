@@ -19,8 +19,8 @@ def make_strategy(name):
 
     Args:
         name: "none" for the one device that TensorFlow takes by itself, "mirrored" for the GPUs of
-            this machine, "multi_worker" for those of all machines that TF_CONFIG or the Slurm step
-            name, "tpu" for the cores of the TPU that TPU_NAME names.
+            this machine, "multi_worker" for those of all machines that TF_CONFIG, the Slurm
+            step or the Kubernetes job names, "tpu" for the cores of the TPU that TPU_NAME names.
 
     Raises:
         UserError: If there are no such devices.

@@ -6,6 +6,7 @@ import signal
 
 import tensorflow as tf
 
+from training import pods
 from training.errors import UserError
 
 
@@ -19,9 +20,12 @@ def cluster():
         return tf.distribute.cluster_resolver.TFConfigClusterResolver()
     if "SLURM_STEP_NUM_TASKS" in os.environ:
         return _slurm()
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        cluster_spec, number = pods.task()
+        return _numbered(cluster_spec, "worker", number)
     raise UserError(
-        "--strategy=multi_worker needs TF_CONFIG, which names all workers and this one, or a "
-        "Slurm step: set it, or give --strategy=mirrored."
+        "--strategy=multi_worker needs TF_CONFIG, which names all workers and this one, a Slurm "
+        "step or a Kubernetes job: set it, or give --strategy=mirrored."
     )
 
 

@@ -265,8 +265,8 @@ def test_two_workers_stop_together_and_end_as_one_device_and_only_the_chief_writ
 
 
 def test_what_cannot_start_is_refused_in_one_line(monkeypatch):
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-    monkeypatch.delenv("SLURM_STEP_NUM_TASKS", raising=False)
+    for name in ("TF_CONFIG", "SLURM_STEP_NUM_TASKS", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match="--strategy=multi_worker needs TF_CONFIG"):
         distribution.make_strategy("multi_worker")
     failing = mock.Mock(side_effect=ValueError("Please provide a TPU Name.\nMore of it."))

@@ -53,7 +53,7 @@ class PretrainConfig(DataConfig):
     strategy: str = flag(
         "none",
         "devices to train on: none, one; mirrored, all GPUs of this machine; multi_worker, those "
-        "of all machines of TF_CONFIG or a Slurm step; tpu, all cores",
+        "of all machines of TF_CONFIG, a Slurm step or a Kubernetes job; tpu, all cores",
     )
     precision: str = flag("float32", "of the network; weights and losses are float32 in all")
     jit_compile: bool = flag(False, "have XLA compile the training step")
