@@ -118,7 +118,9 @@ def _train(config, workdir, model, data_set, loaded, began):
     learnt_from = _refuse_other_data(config, workdir, data_set, loaded)
     strategy, before = model.distribute_strategy, time.monotonic()
     is_chief = distribution.is_chief(strategy)
-    checkpoints = Checkpoints(workdir / CHECKPOINTS, read_only=not is_chief)
+    checkpoints = Checkpoints(
+        workdir / CHECKPOINTS, keep_every_hours=config.keep_every_hours, read_only=not is_chief
+    )
     start = checkpoints.restore(model)
     distribution.refuse_different_steps(strategy, start)
     if is_chief:
