@@ -61,6 +61,18 @@ def check_batch_size(strategy, batch_size):
         )
 
 
+def check_jit_compile(strategy, jit_compile):
+    """Raises `UserError` where XLA cannot compile: several processors are one device to it."""
+    if not jit_compile or strategy.num_replicas_in_sync == 1:
+        return
+    devices = strategy.extended.worker_devices
+    if len(devices) > 1 and tf.DeviceSpec.from_string(devices[0]).device_type == "CPU":
+        raise UserError(
+            f"--jit_compile does not work for {len(devices)} CPU devices: leave it out, or give "
+            "--strategy=none."
+        )
+
+
 def _across_workers(strategy):
     """Whether several processes train together."""
     return (

@@ -85,6 +85,7 @@ def run(config, workdir):
     config.check()
     strategy = distribution.make_strategy(config.strategy)
     distribution.check_batch_size(strategy, config.batch_size)
+    distribution.check_jit_compile(strategy, config.jit_compile)
     workdir = pathlib.Path(workdir)
     saved_steps = Checkpoints(workdir / CHECKPOINTS).steps
     with distribution.loss_of_a_worker_is_one_line(strategy, saved_steps):
