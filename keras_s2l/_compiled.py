@@ -19,11 +19,11 @@ def compiled(function):
 
         @functools.cache
         def program(signature, eager, **constants):
-            # One for each shape but for the batch, and each set of constants: `tf.function` would
-            # read the constants at every call, most of what an eager call costs, and take what it
-            # had made for an unknown length also for known ones, for which there are better ways.
-            # Eager calls have their own: once its gradient was taken in a graph, a function returns
-            # hundreds of intermediate values.
+            # One for each shape and each set of constants: `tf.function` would read the constants
+            # at every call, most of what an eager call costs, and take what it had made for an
+            # unknown length also for known ones, for which there are better ways. Eager calls have
+            # their own, for any batch: once its gradient was taken in a graph, a function returns
+            # hundreds of intermediate values. In a graph the batch, where known, stays known.
             def core(*tensors):
                 return function(*tensors, **constants)
 
@@ -32,9 +32,11 @@ def compiled(function):
 
         @functools.wraps(function)
         def run(*tensors, **constants):
-            batched = constants.get("axis") != 0
-            signature = tuple((_without_batch(x.shape, batched), x.dtype) for x in tensors)
-            return program(signature, tf.executing_eagerly(), **constants)(*tensors)
+            eager = tf.executing_eagerly()
+            any_batch = eager and constants.get("axis") != 0
+            shapes = [_without_batch(x.shape) if any_batch else tuple(x.shape) for x in tensors]
+            signature = tuple((shape, x.dtype) for shape, x in zip(shapes, tensors))
+            return program(signature, eager, **constants)(*tensors)
 
         return run
     if backend == "jax":
@@ -46,8 +48,8 @@ def compiled(function):
     return function
 
 
-def _without_batch(shape, batched):
-    return (None, *shape[1:]) if batched and len(shape) > 1 else tuple(shape)
+def _without_batch(shape):
+    return (None, *shape[1:]) if len(shape) > 1 else tuple(shape)
 
 
 @functools.cache

@@ -176,9 +176,10 @@ class ContextFreeNetwork(keras.layers.Layer):
         self.patch_encoder.build(patches_shape)
         features_shape = self.patch_encoder.compute_output_shape(patches_shape)
         self.fully_connected.build((None, features_shape[1] * features_shape[2]))
-        # float32: half precision would turn scores that differ into ties.
+        # Half precision would turn scores that differ into ties.
+        dtype = "float64" if self.compute_dtype == "float64" else "float32"
         self.score = keras.layers.Dense(
-            self.num_outputs or patches_shape[1], dtype="float32", name="score"
+            self.num_outputs or patches_shape[1], dtype=dtype, name="score"
         )
         self.score.build((None, self.hidden_units))
         super().build(patches_shape)

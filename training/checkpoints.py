@@ -28,6 +28,8 @@ class Checkpoints:
         folder: Where they lie, as `step_00000250.weights.h5`: model, optimizer, the state of every
             generator of seeds, and the sums of metrics if an evaluation interval had begun.
         keep: How many of the newest to keep.
+        keep_every_hours: If not 0, one that would go is kept for good, in a folder `kept_...`
+            beside, if it was saved so much later than the last such one, or than the first save.
         read_only: Whether `save` leaves them as they are: of several workers one alone writes.
 
     Attributes:
@@ -35,9 +37,11 @@ class Checkpoints:
         seconds_saving: How long training waited for them.
     """
 
-    def __init__(self, folder, keep=3, read_only=False):
+    def __init__(self, folder, keep=3, keep_every_hours=0.0, read_only=False):
         self.folder = pathlib.Path(folder)
         self.keep = keep
+        self.keep_every_hours = keep_every_hours
+        self.kept = self.folder.with_name(f"kept_{self.folder.name}")
         self.read_only = read_only
         self.saves = 0
         self.seconds_saving = 0.0
@@ -69,12 +73,24 @@ class Checkpoints:
         began = time.monotonic()
         _refuse_not_finite(model, step)
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.keep_every_hours:
+            self.kept.mkdir(exist_ok=True)  # When it was made the first interval began.
         content = _content(model, sums)
         _write(self.path(step), content, hashlib.sha256(content).digest())
         for old in self.steps()[: -self.keep]:
-            self.path(old).unlink()
+            self._let_go(self.path(old))
         self.saves += 1
         self.seconds_saving += time.monotonic() - began
+
+    def _let_go(self, path):
+        """Keeps a checkpoint for good if an interval has passed since the last, else removes it."""
+        if self.keep_every_hours:
+            kept = [_saved_at(one) for one in self.kept.glob("step_*")]
+            last = max(kept, default=_saved_at(self.kept))
+            if _saved_at(path) - last >= 3600 * self.keep_every_hours:
+                os.replace(path, self.kept / path.name)
+                return
+        path.unlink()
 
     def restore(self, model):
         """Loads the newest whole checkpoint into a compiled, built model; 0 without any.
@@ -109,6 +125,10 @@ class Checkpoints:
         """The sums of metrics that a checkpoint holds: arrays, none at the end of an interval."""
         with h5py.File(self.path(step)) as file:
             return [value[()] for _, value in sorted(file.get(_SUMS, {}).items())]
+
+
+def _saved_at(path):
+    return path.stat().st_mtime
 
 
 def _refuse_not_finite(model, step):

@@ -4,11 +4,12 @@ The batch size is that of all replicas together, and what the pipeline draws doe
 them: several train as one does, to rounding.
 """
 
-import os
+import contextlib
 
 import keras
 import tensorflow as tf
 
+from training import workers
 from training.data.stream import WHOLE, Share
 from training.errors import UserError
 
@@ -18,8 +19,8 @@ def make_strategy(name):
 
     Args:
         name: "none" for the one device that TensorFlow takes by itself, "mirrored" for the GPUs of
-            this machine, "multi_worker" for those of all machines that TF_CONFIG or the Slurm step
-            name, "tpu" for the cores of the TPU that TPU_NAME names.
+            this machine, "multi_worker" for those of all machines that TF_CONFIG, the Slurm
+            step or the Kubernetes job names, "tpu" for the cores of the TPU that TPU_NAME names.
 
     Raises:
         UserError: If there are no such devices.
@@ -38,34 +39,9 @@ def make_strategy(name):
 
 
 def _multi_worker():
-    if "TF_CONFIG" in os.environ:
-        cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    elif "SLURM_STEP_NUM_TASKS" in os.environ:
-        cluster = _slurm()
-    else:
-        raise UserError(
-            "--strategy=multi_worker needs TF_CONFIG, which names all workers and this one, or a "
-            "Slurm step: set it, or give --strategy=mirrored."
-        )
-    return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=cluster)
-
-
-def _slurm():
-    """The tasks of the Slurm step, each with the GPUs that Slurm lets it see, or none."""
-    resolvers = tf.distribute.cluster_resolver
-    # Addresses alone: TensorFlow's own count of GPUs fails on nodes without.
-    tasks = int(os.environ["SLURM_STEP_NUM_TASKS"])
-    slurm = resolvers.SlurmClusterResolver(gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False)
-    cluster = slurm.cluster_spec()
-    task_type, task_id = slurm.get_task_info()
-    gpus = len(tf.config.list_physical_devices("GPU"))
-    return resolvers.SimpleClusterResolver(
-        cluster,
-        task_type=task_type,
-        task_id=task_id,
-        num_accelerators={"GPU": gpus},
-        rpc_layer=slurm.rpc_layer,
-    )
+    cluster = workers.cluster()
+    with workers.waiting(cluster):
+        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=cluster)
 
 
 def _tpu():
@@ -82,6 +58,18 @@ def check_batch_size(strategy, batch_size, name="batch_size"):
         raise UserError(
             f"--{name} must divide by the {replicas} devices that share it. Received: "
             f"{batch_size}; the next one is {-(-batch_size // replicas) * replicas}."
+        )
+
+
+def check_jit_compile(strategy, jit_compile):
+    """Raises `UserError` where XLA cannot compile: several processors are one device to it."""
+    if not jit_compile or strategy.num_replicas_in_sync == 1:
+        return
+    devices = strategy.extended.worker_devices
+    if len(devices) > 1 and tf.DeviceSpec.from_string(devices[0]).device_type == "CPU":
+        raise UserError(
+            f"--jit_compile does not work for {len(devices)} CPU devices: leave it out, or give "
+            "--strategy=none."
         )
 
 
@@ -115,16 +103,54 @@ def distributed(strategy, make):
     )
 
 
-def any_worker(strategy):
-    """A function that tells all workers whether a flag is set in one of them: all must call it."""
+def mean_of_workers(strategy):
+    """A function that gives all workers the mean of a number that each has: all must call it."""
     if not _across_workers(strategy):
-        return bool
+        return float
 
     @tf.function
-    def total(flag):
-        return strategy.reduce("SUM", strategy.run(tf.identity, (flag,)), axis=None)
+    def mean(number):
+        return strategy.reduce("MEAN", strategy.run(tf.identity, (number,)), axis=None)
 
-    return lambda flag: bool(total(tf.constant(float(flag))) > 0)
+    return lambda number: float(mean(tf.constant(number, tf.float64)))  # All steps are exact.
+
+
+def any_worker(strategy):
+    """A function that tells all workers whether a flag is set in one of them: all must call it."""
+    mean = mean_of_workers(strategy)
+    return lambda flag: mean(flag) > 0
+
+
+def refuse_different_steps(strategy, step):
+    """Raises `UserError` unless all workers have restored the same step: all must call it."""
+    if mean_of_workers(strategy)(step) != step:
+        raise UserError(
+            f"This worker goes on from step {step}, another one from another step: --workdir must "
+            "be the same folder for all, and show all the same files."
+        )
+
+
+@contextlib.contextmanager
+def loss_of_a_worker_is_one_line(strategy, saved_steps):
+    """Makes one line of what TensorFlow raises when another worker has ended.
+
+    Args:
+        strategy: As `make_strategy` gives it.
+        saved_steps: Function that gives the steps that have a checkpoint.
+
+    Raises:
+        UserError: If another worker was lost.
+    """
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        if not _across_workers(strategy) or "Collective ops is aborted" not in str(error):
+            raise
+        step = max(saved_steps(), default=0)
+        raise UserError(
+            "Another worker was lost, or ended with an error of its own. Start the same command on "
+            f"all workers again: it goes on from step {step}."
+        ) from error
 
 
 def gathered(x):

@@ -11,6 +11,7 @@ from training import objectives
 from training.contrastive import ContrastiveLearner
 from training.distribution import MultiWorkerFit
 from training.errors import UserError
+from training.loss_scale import LossScaleOptimizer
 
 # Which axes can be cut, by the kind of an example.
 AXES = {
@@ -94,7 +95,7 @@ def _make_model(config, form):
         model = PermutationLearner(backbone, **of_both, permutations=permutations, seed=config.seed)
     model.build(shape)
     model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate(config)),
+        optimizer=_optimizer(config),
         loss=objectives.make_loss(config),
         metrics=objectives.make_metrics(config),
         # Not by default: XLA's convolutions are the slower ones on CPU, 1.5 times here.
@@ -103,6 +104,11 @@ def _make_model(config, form):
     # Weights files hold the optimizer too; unbuilt, it would skip them with a mere warning.
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _optimizer(config):
+    adam = keras.optimizers.Adam(learning_rate(config))
+    return LossScaleOptimizer(adam) if config.precision == "mixed_float16" else adam
 
 
 @contextlib.contextmanager

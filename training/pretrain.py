@@ -3,9 +3,10 @@
 Example:
   python -m training.pretrain --recipe=notes --workdir=runs/notes
 
-Writes to the workdir: config.json, log.csv, tensorboard/, checkpoints/, pictures/, and at the end
-final.weights.h5 and report.json. Ctrl-C saves a checkpoint and stops; the same command goes on from
-the newest whole checkpoint, as if nothing had been. One process at a time holds the workdir.
+Writes to the workdir: config.json, log.csv, tensorboard/, checkpoints/, kept_checkpoints/,
+pictures/, and at the end final.weights.h5 and report.json. Ctrl-C saves a checkpoint and stops; the
+same command goes on from the newest whole checkpoint, as if nothing had been. One process at a time
+holds the workdir.
 """
 
 from training import flags

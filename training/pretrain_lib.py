@@ -85,7 +85,14 @@ def run(config, workdir):
     config.check()
     strategy = distribution.make_strategy(config.strategy)
     distribution.check_batch_size(strategy, config.batch_size)
+    distribution.check_jit_compile(strategy, config.jit_compile)
     workdir = pathlib.Path(workdir)
+    saved_steps = Checkpoints(workdir / CHECKPOINTS).steps
+    with distribution.loss_of_a_worker_is_one_line(strategy, saved_steps):
+        return _run(config, workdir, strategy, began)
+
+
+def _run(config, workdir, strategy, began):
     records.refuse_workdir_in_folder(config, workdir)
     if (report := finished(config, workdir)) is not None:
         return report
@@ -112,8 +119,11 @@ def _train(config, workdir, model, data_set, loaded, began):
     learnt_from = _refuse_other_data(config, workdir, data_set, loaded)
     strategy, before = model.distribute_strategy, time.monotonic()
     is_chief = distribution.is_chief(strategy)
-    checkpoints = Checkpoints(workdir / CHECKPOINTS, read_only=not is_chief)
+    checkpoints = Checkpoints(
+        workdir / CHECKPOINTS, keep_every_hours=config.keep_every_hours, read_only=not is_chief
+    )
     start = checkpoints.restore(model)
+    distribution.refuse_different_steps(strategy, start)
     if is_chief:
         records.write_config(workdir, config, NOT_STATED_IN_THE_PAPER, learnt_from)
         records.drop_rows_after(workdir / "log.csv", start)

@@ -5,6 +5,7 @@ import functools
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from training import distribution, material, models
 from training.data import sets
@@ -42,6 +43,19 @@ def use_momentum():
     keras.optimizers.Adam = lambda rate: keras.optimizers.SGD(rate, momentum=0.9)
 
 
+def _in_floatx(make):
+    """The batches of `make(share)`, whose inputs and draws are float32, as Keras is set to."""
+
+    def cast(x):
+        return tf.cast(x, keras.config.floatx()) if x.dtype.is_floating else x
+
+    def cast_all(*batch):
+        batch = tf.nest.map_structure(cast, batch)
+        return batch if len(batch) > 1 else batch[0]
+
+    return lambda share: make(share).map(cast_all)
+
+
 def train(strategy, config):
     """Weights after all steps, the mean loss so far after each, and what is measured at the end."""
     data_set = use_small_set()
@@ -49,7 +63,7 @@ def train(strategy, config):
         model = models.make_model(config, data_set)
     of_kind = functools.partial(material.batches_of, config, "image")
     train, held_out = (data_set.load(config, split).inputs for split in ("train", "test"))
-    batches = functools.partial(of_kind, train, 0, config.steps)
+    batches = _in_floatx(functools.partial(of_kind, train, 0, config.steps))
     losses = []
     keep = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda _, logs: losses.append(logs["loss"])
@@ -57,7 +71,7 @@ def train(strategy, config):
     model.fit(
         distribution.distributed(strategy, batches), callbacks=[keep], verbose=0, shuffle=False
     )
-    validation = functools.partial(material.validation_of, config, "image", held_out)
+    validation = _in_floatx(functools.partial(material.validation_of, config, "image", held_out))
     measured = model.evaluate(
         distribution.distributed(strategy, validation), verbose=0, return_dict=True
     )

@@ -7,6 +7,8 @@ import tempfile
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.python.checkpoint import checkpoint_management
 
 from training import models
 from training.checkpoints import Checkpoints
@@ -48,6 +50,54 @@ def test_the_newest_are_kept(tmp_path):
         train(model, 1)
         checkpoints.save(model)
     assert checkpoints.steps() == [3, 4]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize("hours", [0.0, 1.5, 4.0])
+def test_one_is_kept_every_so_often_as_by_tensorflow(hours, resumed, tmp_path, monkeypatch):
+    """Some 40 minutes lie between saves, and a night in the middle."""
+    now = 1e9
+    monkeypatch.setattr(checkpoint_management.time, "time", lambda: now)
+
+    def peer():
+        return tf.train.CheckpointManager(
+            tf.train.Checkpoint(step=tf.Variable(0)),
+            str(tmp_path / "peer"),
+            max_to_keep=2,
+            keep_checkpoint_every_n_hours=hours or None,
+        )
+
+    def ours():
+        return Checkpoints(tmp_path / "ours", keep=2, keep_every_hours=hours)
+
+    model, checkpoints, expected = make(), ours(), peer()
+    for step in range(1, 25):
+        model.optimizer.iterations.assign(step)
+        checkpoints.save(model)
+        expected.save(step)
+        os.utime(checkpoints.path(step), (now, now))
+        if step == 1 and hours:
+            os.utime(checkpoints.kept, (now, now))
+        now += 40 * 60 + 60 * (step % 3) + (8 * 3600 if step == 12 else 0)
+        if resumed and step % 5 == 0:
+            checkpoints, expected = ours(), peer()
+    kept = sorted(int(path.name[5:13]) for path in checkpoints.kept.glob("*"))
+    files = (tmp_path / "peer").glob("ckpt-*.index")
+    assert kept + checkpoints.steps() == sorted(int(path.stem[5:]) for path in files)
+    assert checkpoints.steps() == [23, 24] and bool(kept) == bool(hours)
+
+
+def test_what_was_kept_stays_when_it_is_no_longer_asked_for_and_can_be_taken_up(tmp_path):
+    model, checkpoints = make(), Checkpoints(tmp_path / "ours", keep=1, keep_every_hours=1e-9)
+    for _ in range(3):
+        train(model, 1)
+        checkpoints.save(model)
+        checkpoints.keep_every_hours = 0.0 if checkpoints.saves == 2 else 1e-9
+    (kept,) = checkpoints.kept.iterdir()
+    assert kept.name == "step_00000001.weights.h5" and checkpoints.steps() == [3]
+    checkpoints.path(3).unlink()
+    kept.rename(checkpoints.folder / kept.name)
+    assert checkpoints.restore(make()) == 1
 
 
 def test_without_a_checkpoint_there_is_no_folder_and_step_0(tmp_path):

@@ -52,7 +52,7 @@ def test_a_workdir_keeps_its_settings_and_may_be_given_more_steps(tmp_path):
 def test_how_often_it_is_saved_may_change(tmp_path):
     stored = PretrainConfig(steps=5, save_every_steps=2)
     records.write_config(tmp_path, stored)
-    changes = {"save_every_steps": 3, "save_every_minutes": 0.5}
+    changes = {"save_every_steps": 3, "save_every_minutes": 0.5, "keep_every_hours": 2.0}
     again = pretrain_lib.resume_config(tmp_path, PretrainConfig(), changes)
     assert again == dataclasses.replace(stored, **changes)
     (tmp_path / "final.weights.h5").touch()
@@ -146,7 +146,7 @@ def test_weights_that_an_update_spoilt_are_not_saved():
     "changes",
     [
         *({"seed": -1}, {"learning_rate": 0.0}, {"sigma": -1.0}, {"batch_size": 0}),
-        *({"save_every_steps": -1}, {"save_every_minutes": -0.5}),
+        *({"save_every_steps": -1}, {"save_every_minutes": -0.5}, {"keep_every_hours": -1.0}),
     ],
 )
 def test_numbers_out_of_range_are_refused_by_name(changes, tmp_path):

@@ -14,5 +14,5 @@ class DevicesConfig:
     strategy: str = flag(
         "none",
         "devices to train on: none, one; mirrored, all GPUs of this machine; multi_worker, those "
-        "of all machines of TF_CONFIG or a Slurm step; tpu, all cores",
+        "of all machines of TF_CONFIG, a Slurm step or a Kubernetes job; tpu, all cores",
     )

@@ -81,6 +81,10 @@ class PretrainConfig(DataConfig, DevicesConfig):
     evaluate_every: int = flag(500, "steps between evaluations, each with a checkpoint")
     save_every_steps: int = flag(0, "steps between further checkpoints, 0 for none")
     save_every_minutes: float = flag(5.0, "minutes after which a checkpoint is due, 0 for none")
+    # Nobody asks beforehand for the state of last week; a file a day is no burden.
+    keep_every_hours: float = flag(
+        24.0, "hours after which a checkpoint is kept for good, beside the newest 3, 0 for none"
+    )
     data_service: str = flag("", "address of a tf.data service, such as grpc://host:5050")
     hidden_units: int = 256
     embedding: str = "levels"
@@ -101,10 +105,9 @@ class PretrainConfig(DataConfig, DevicesConfig):
             raise UserError(
                 f"--warmup_steps must be below --steps={self.steps}. Received: {self.warmup_steps}."
             )
-        if not 0 <= self.save_every_minutes < math.inf:
-            raise UserError(
-                f"--save_every_minutes must be 0 or more. Received: {self.save_every_minutes}."
-            )
+        for name in ("save_every_minutes", "keep_every_hours"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"--{name} must be 0 or more. Received: {getattr(self, name)}.")
         refuse_below(self, ("image_size", "num_frames", "sample_rate", "window_samples"), 1)
         if self.channels not in (1, 3):
             raise UserError(f"--channels must be 1 or 3. Received: {self.channels}.")
@@ -132,7 +135,7 @@ class PretrainConfig(DataConfig, DevicesConfig):
 # What may be other when a run goes on, for the weights of a step do not depend on it: where data
 # come from, and how often it is saved. `steps` may grow.
 MAY_CHANGE = (
-    *("steps", "save_every_steps", "save_every_minutes"),
+    *("steps", "save_every_steps", "save_every_minutes", "keep_every_hours"),
     *("folder", "cache_dir", "soundfont", "data_dir", "data_service"),
 )
 

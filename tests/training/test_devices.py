@@ -1,0 +1,133 @@
+"""Several devices in other precisions, and several of each of several workers, train as one."""
+
+import json
+import types
+
+import pytest
+import tensorflow as tf
+
+from tests.replicas import run_on_two_replicas
+from tests.training.test_distribution import (
+    PERMUTATIONS,
+    assert_same_run,
+    free_ports,
+    run_program,
+    wait_for,
+)
+from training import distribution
+from training.errors import UserError
+
+
+@pytest.mark.slow
+def test_in_float64_two_replicas_are_one_device_to_a_millionth():
+    """What differs in float32 is rounding alone."""
+    run_on_two_replicas(f"""
+        from tests.training.distributed_runs import small_config, train, use_momentum
+
+        keras.config.set_floatx("float64")
+        use_momentum()
+        for objective in {PERMUTATIONS}:
+            config = small_config(objective=objective, precision="float64")
+            (ours, losses, measured), (weights, expected, right) = (
+                train(one, config) for one in (strategy, tf.distribute.get_strategy())
+            )
+            assert len(losses) == 20 and losses[-1] != losses[0]
+            np.testing.assert_allclose(losses, expected, rtol=1e-6)
+            np.testing.assert_allclose(measured["loss"], right["loss"], rtol=1e-6)
+            for one, other in zip(ours, weights, strict=True):
+                assert one.dtype not in ("float32", "float16")
+                np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
+    """)
+
+
+@pytest.mark.slow
+def test_in_half_precision_two_replicas_are_one_device_to_its_rounding():
+    run_on_two_replicas("""
+        import functools
+        from tests.training.distributed_runs import small_config, train, use_momentum
+        from training import models
+
+        use_momentum()
+        # From the default of 2**15 the first steps overflow: on one device, of more examples, once
+        # more.
+        models.LossScaleOptimizer = functools.partial(models.LossScaleOptimizer, initial_scale=64.0)
+        for half, rtol, atol in (("bfloat16", 2e-3, 0.02), ("float16", 5e-4, 0.01)):
+            config = small_config(precision=f"mixed_{half}", steps=8)
+            (ours, losses, _), (weights, expected, _) = (
+                train(one, config) for one in (strategy, tf.distribute.get_strategy())
+            )
+            np.testing.assert_allclose(losses, expected, rtol=rtol)
+            for one, other in zip(ours, weights, strict=True):
+                np.testing.assert_allclose(one, other, rtol=0, atol=atol)
+    """)
+
+
+@pytest.mark.slow
+def test_a_step_that_overflows_on_one_replica_is_skipped_on_all():
+    run_on_two_replicas("""
+        from training.loss_scale import LossScaleOptimizer
+
+        with strategy.scope():
+            weight = keras.Variable(1.0)
+            optimizer = LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=4.0)
+            optimizer.build([weight])
+
+        @tf.function
+        def step(gradients):
+            def of_replica():
+                replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+                optimizer.apply([tf.gather(gradients, replica)], [weight])
+
+            strategy.run(of_replica)
+
+        for overflowing in ([1.0, np.inf], [np.nan, 1.0]):
+            step(tf.constant(overflowing))
+        assert weight.numpy() == 1.0 and optimizer.dynamic_scale.numpy() == 1.0
+        step(tf.constant([1.0, 2.0]))
+        np.testing.assert_allclose(weight, 1.0 - 0.1 * 3.0)
+    """)
+
+
+@pytest.mark.slow
+def test_two_workers_with_two_devices_each_end_as_one_device(tmp_path):
+    """TensorFlow itself takes several GPUs of a worker, but one processor."""
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    program = """
+        from tensorflow.python.distribute import collective_all_reduce_strategy
+
+        collective_all_reduce_strategy.CollectiveAllReduceExtended._initialize_local_devices = (
+            lambda self, resolver, worker: ([f"{{worker}}/device:CPU:{{n}}" for n in (0, 1)], "CPU")
+        )
+        run({workdir!r}, strategy="multi_worker")
+        assert distribution.make_strategy("multi_worker").num_replicas_in_sync == 4
+    """
+    several, alone = tmp_path / "several", tmp_path / "alone"
+    clusters = [
+        {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        for index in range(2)
+    ]
+    wait_for(
+        run_program(f"run({str(alone)!r})", DEVICES="1"),
+        *(
+            run_program(
+                program.format(workdir=str(several)), DEVICES="2", TF_CONFIG=json.dumps(cluster)
+            )
+            for cluster in clusters
+        ),
+    )
+    assert_same_run(several, alone)
+
+
+@pytest.mark.parametrize("kind", ["CPU", "GPU"])
+@pytest.mark.parametrize("devices", [1, 2])
+def test_xla_is_refused_for_several_processors_alone(devices, kind):
+    names = [f"/job:localhost/replica:0/task:0/device:{kind}:{n}" for n in range(devices)]
+    extended = types.SimpleNamespace(worker_devices=names)
+    strategy = types.SimpleNamespace(num_replicas_in_sync=devices, extended=extended)
+    distribution.check_jit_compile(strategy, False)
+    if devices == 2 and kind == "CPU":
+        with pytest.raises(UserError, match="--jit_compile does not work for 2 CPU devices"):
+            distribution.check_jit_compile(strategy, True)
+    else:
+        distribution.check_jit_compile(strategy, True)
+    distribution.check_jit_compile(tf.distribute.get_strategy(), True)

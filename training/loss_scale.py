@@ -1,0 +1,20 @@
+"""Loss scaling for several devices."""
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="training")
+class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
+    """Skips a step on all replicas where the gradient of any has overflown.
+
+    Keras has each look at its own gradient, before they are summed, and takes the answer of the
+    first: what overflows on another would spoil the weights.
+    """
+
+    def check_finite(self, grads):
+        finite = super().check_finite(grads)
+        replicas = tf.distribute.get_replica_context()
+        if replicas.num_replicas_in_sync == 1:
+            return finite
+        return replicas.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(~finite, tf.float32)) == 0.0
