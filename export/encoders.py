@@ -32,6 +32,11 @@ class Made:
     window_samples: int | None
 
     @property
+    def window_model(self):
+        """The encoder as a Keras model of inputs of one size: of sounds, of one spectrogram."""
+        return self.further["spectrogram"][0] if self.form.kind == "audio" else self.encoder
+
+    @property
     def keras_model(self):
         """The encoder as a Keras model, to be saved as `.keras`."""
         if isinstance(self.encoder, keras.Model):

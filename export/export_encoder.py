@@ -10,26 +10,22 @@ SHA256SUMS; beside the folder OUTPUT.tar.gz, as a server of TF Hub sends it. Wit
 place of --workdir a run that goes on is exported as it was then.
 """
 
-from absl import flags as absl_flags
-
+from export.config import ExportConfig
 from training import flags
-from training.errors import UserError
 
 
 def main():
+    config = ExportConfig(**flags.given(ExportConfig))
+    config.check()
     from export import export_lib, sources
 
-    workdir, checkpoint = flags.value("workdir"), flags.value("checkpoint")
-    if bool(workdir) == bool(checkpoint):
-        raise UserError("Give --workdir, of a finished run, or --checkpoint, of one that goes on.")
-    source = sources.of_run(workdir) if workdir else sources.of_checkpoint(checkpoint)
-    export_lib.run(source, flags.value("output"), flags.value("overwrite"))
+    given = config.workdir or config.checkpoint
+    source = sources.of_run(given) if config.workdir else sources.of_checkpoint(given)
+    export_lib.run(source, flags.value("output"), config.overwrite, config.formats)
     return 0
 
 
 if __name__ == "__main__":
-    absl_flags.DEFINE_string("workdir", None, "folder of a finished run of training.pretrain")
-    absl_flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/step_….weights.h5 of any run")
-    absl_flags.DEFINE_bool("overwrite", False, "replace an earlier export")
+    flags.define(ExportConfig)
     flags.folder("output", "folder to make; it must not hold anything yet")
     flags.run(main)

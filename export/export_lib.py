@@ -8,14 +8,14 @@ import subprocess
 import sys
 import tempfile
 
-from export import archives, encoders, expectations, model_card, saved_model
+from export import archives, encoders, expectations, formats, model_card, saved_model
 from training import records
 from training.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def run(source, output, overwrite=False):
+def run(source, output, overwrite=False, further_formats=()):
     """Exports the encoder of a run and checks it in a fresh process.
 
     Nothing appears at `output`, nor beside it, before the check is passed.
@@ -24,16 +24,20 @@ def run(source, output, overwrite=False):
         source: `sources.Source`, of a finished run or a checkpoint.
         output: Folder to make; `output.tar.gz` appears beside it.
         overwrite: Whether to replace what an earlier export made there.
+        further_formats: Names of `formats.NEEDED`.
 
     Raises:
-        UserError: If `output` holds something, or the check fails.
+        UserError: If `output` holds something, a converter is missing, or the check fails.
     """
     output = pathlib.Path(output)
+    formats.refuse_missing(further_formats)
     _refuse_to_overwrite(output, overwrite)
     made = encoders.make(source)
     output.parent.mkdir(parents=True, exist_ok=True)
     with _unfinished(output) as (folder, archive):
         _write(made, source, folder)
+        for name, difference in formats.write(made.window_model, further_formats, folder).items():
+            print(f"{formats.FILES[name]}: largest difference {difference:.3g}", flush=True)
         archives.write_sums(folder)
         print(_check_in_fresh_process(made, folder), flush=True)
         archives.pack(folder, archive)
