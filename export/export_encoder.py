@@ -1,23 +1,31 @@
-"""Exports the encoder of a finished pre-training run as a TF-Hub SavedModel, and checks it.
+"""Exports the encoder of a pre-training run as a TF-Hub SavedModel, and checks it.
 
 Example:
   python -m export.export_encoder --workdir=runs/notes --output=runs/notes/export
 
 The SavedModel maps waveforms (batch, samples), float32 in [-1, 1] at the sample rate in its
-metadata.json, to embeddings: longer input is cut into windows and averaged, shorter is padded.
+metadata.json, to embeddings: longer input is cut into windows and averaged, shorter is padded; or
+pictures or clips. Beside it in the folder: MODEL_CARD.md, encoder.keras for Keras alone, and
+SHA256SUMS; beside the folder OUTPUT.tar.gz, as a server of TF Hub sends it. With --checkpoint in
+place of --workdir a run that goes on is exported as it was then.
 """
 
+from export.config import ExportConfig
 from training import flags
 
 
 def main():
-    from export import export_lib
+    config = ExportConfig(**flags.given(ExportConfig))
+    config.check()
+    from export import export_lib, sources
 
-    export_lib.run(flags.value("workdir"), flags.value("output"))
+    given = config.workdir or config.checkpoint
+    source = sources.of_run(given) if config.workdir else sources.of_checkpoint(given)
+    export_lib.run(source, flags.value("output"), config.overwrite, config.formats)
     return 0
 
 
 if __name__ == "__main__":
-    flags.folder("workdir", "folder of a finished run of training.pretrain")
+    flags.define(ExportConfig)
     flags.folder("output", "folder to make; it must not hold anything yet")
     flags.run(main)

@@ -1,58 +1,61 @@
-"""TF Hub's reusable SavedModel of an encoder, written whole or not at all."""
-
-import json
-import os
-import pathlib
-import shutil
+"""TF Hub's reusable SavedModel of an encoder."""
 
 import keras
 import tensorflow as tf
 
-METADATA = "metadata.json"
+DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 
-def write(encoder, inputs, metadata, output):
+def write(encoder, inputs, folder, further=None):
     """Writes an encoder as a SavedModel that TF Hub's clients can call and train.
 
     Args:
         encoder: Built Keras layer from a batch of inputs to embeddings.
         inputs: `tf.TensorSpec` of a batch, with the name that the signature gives it.
-        metadata: Record that goes into `metadata.json` beside the model, with the architecture.
-        output: Folder to make.
-
-    Raises:
-        FileExistsError: If the folder is there and holds anything.
+        folder: Where to; it is made.
+        further: Further signatures by name: pairs of a built Keras layer, which may share variables
+            with `encoder`, and the `tf.TensorSpec` of its input.
     """
-    output = pathlib.Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise FileExistsError(str(output))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = output.with_name(f"{output.name}.unfinished-{os.getpid()}")
-    try:
-        root = _callable_root(encoder, inputs)
-        serving = tf.function(lambda x: {"embeddings": root.__call__(x)})
-        signature = serving.get_concrete_function(inputs)
-        tf.saved_model.save(root, str(unfinished), signatures={"serving_default": signature})
-        # From the architecture a reader builds the same encoder untrained.
-        architecture = keras.saving.serialize_keras_object(encoder)
-        record = json.dumps({**metadata, "architecture": architecture}, indent=2)
-        (unfinished / METADATA).write_text(record + "\n", encoding="utf-8")
-        os.replace(unfinished, output)  # An empty folder may stand in its place.
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    further = further or {}
+    root = _callable_root(encoder, inputs, {name: layer for name, (layer, _) in further.items()})
+    signatures = {DEFAULT: _signature(root.__call__, inputs)}
+    for name, (layer, spec) in further.items():
+        signatures[name] = _signature(layer, spec)
+    tf.saved_model.save(root, str(folder), signatures=signatures)
 
 
-def _callable_root(encoder, inputs):
+def _signature(function, spec):
+    serve = tf.function(lambda x: {"embeddings": function(x, training=False)})
+    return serve.get_concrete_function(spec)
+
+
+def _callable_root(encoder, inputs, further):
     """A root that `hub.load` gives back as a function with variables.
 
     Not a `tf.Module`, which reloads without `variables`; not `Model.export`, whose root cannot be
     called.
     """
-    root = tf.train.Checkpoint(model=encoder)
+    # Further layers are tracked for the variables that they alone have.
+    root = tf.train.Checkpoint(
+        model=encoder, **{f"model_{name}": further[name] for name in further}
+    )
     root.__call__ = tf.function(lambda x, training=False: encoder(x, training=training))
     for training in (False, True):
         root.__call__.get_concrete_function(inputs, training=training)
     root.variables = [variable.value for variable in encoder.variables]
     root.trainable_variables = [variable.value for variable in encoder.trainable_variables]
-    root.regularization_losses = []
+    root.regularization_losses = [
+        _regularization_loss(variable) for variable in _regularized(encoder)
+    ]
     return root
+
+
+def _regularized(encoder):
+    """The trainable variables that have a regularizer, each once however deep models are nested."""
+    return [variable for variable in encoder.trainable_variables if variable.regularizer]
+
+
+def _regularization_loss(variable):
+    loss = tf.function(lambda: keras.ops.cast(variable.regularizer(variable), "float32"))
+    loss.get_concrete_function()
+    return loss

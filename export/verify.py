@@ -1,52 +1,128 @@
 """Checks an export in a process of its own, which knows nothing of keras_s2l.
 
 Example:
-  python -m export.verify --export=DIR --expected=FILE.npz
+  python -m export.verify --export=DIR
 
-FILE.npz holds pairs of arrays: `inputs_NAME`, and `embeddings_NAME` that the checkpoint gave for
-them. Prints the largest difference; above 1e-5 is a failure.
+Checks the sums of all files, calls every signature, trains a step, and prints a table. With
+--expected=FILE.npz, whose arrays are named NUMBER/SIGNATURE/inputs and …/embeddings, it compares
+what the export gives with these too; above 1e-5 is a failure.
 """
 
 import sys
 
 import numpy as np
+import tensorflow as tf
 from absl import app, flags
 
+from export import archives
+
 TOLERANCE = 1e-5
+DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 
-def largest_difference(folder, expected):
-    """Largest absolute difference of the export's embeddings, called and by its signature.
+def checks(folder, expected=None):
+    """What is checked of an export, in order.
 
-    A NaN on either side is an infinite difference.
+    Args:
+        folder: Of the export.
+        expected: Arrays by name, as `export.expectations` writes them, or None.
+
+    Returns:
+        Lists of what was checked, what was found, and whether it is as it should be.
     """
-    import tensorflow as tf
-
+    yield _sums(folder)
     loaded = tf.saved_model.load(folder)
-    differences = []
-    serve = loaded.signatures["serving_default"]
-    (input_name,) = serve.structured_input_signature[1]
-    for name in [name for name in expected if name.startswith("inputs_")]:
-        inputs = tf.constant(expected[name])
-        called = loaded(inputs, training=False)
-        served = serve(**{input_name: inputs})["embeddings"]
-        for outputs in (called, served):
-            difference = np.max(np.abs(outputs - expected[name.replace("inputs", "embeddings")]))
-            differences.append(np.inf if np.isnan(difference) else float(difference))
-    return max(differences)
+    for name in loaded.signatures:
+        yield _signature(loaded, name, expected)
+    yield _trainability(loaded, expected)
+
+
+def _sums(folder):
+    try:
+        wrong = archives.differing(folder)
+    except OSError as error:
+        return "checksums", f"{archives.SUMS} cannot be read: {error.strerror}", False
+    return "checksums", f"differ: {', '.join(wrong)}" if wrong else "match", not wrong
+
+
+def _signature(loaded, name, expected):
+    """The largest difference to what is expected, or that it gives numbers."""
+    serve = loaded.signatures[name]
+    ((input_name, spec),) = serve.structured_input_signature[1].items()
+    what = f"signature {name} of {input_name} {spec.shape}"
+    calls = [lambda x: serve(**{input_name: x})["embeddings"]]
+    if name == DEFAULT:
+        calls.append(lambda x: loaded(x, training=False))
+    if expected is None:
+        outputs = [call(_some(spec)) for call in calls]
+        finite = all(np.isfinite(output).all() for output in outputs)
+        return what, f"gives {outputs[0].shape}", finite
+    pairs = _pairs(expected, name)
+    if not pairs:
+        return what, "nothing is expected of it", False
+    differences = [
+        largest_difference(call(inputs), embeddings)
+        for inputs, embeddings in pairs
+        for call in calls
+    ]
+    return what, f"largest difference {max(differences):.3g}", max(differences) <= TOLERANCE
+
+
+def _pairs(expected, name):
+    inputs = [key for key in expected if key.endswith(f"/{name}/inputs")]
+    return [(expected[key], expected[key.replace("/inputs", "/embeddings")]) for key in inputs]
+
+
+def largest_difference(outputs, expected):
+    """Largest absolute difference; infinite if either holds a NaN."""
+    difference = np.max(np.abs(np.asarray(outputs) - expected))
+    return np.inf if np.isnan(difference) else float(difference)
+
+
+def _some(spec):
+    """A batch of a spec: of two, and where it does not say how long of 1000."""
+    shape = [2 if axis == 0 else size or 1000 for axis, size in enumerate(spec.shape)]
+    return tf.random.stateless_uniform(shape, (0, 0), -1.0, 1.0)
+
+
+def _trainability(loaded, expected):
+    """Whether every trainable variable has a gradient that moves it."""
+    trainable = loaded.trainable_variables
+    serve = loaded.signatures[DEFAULT]
+    (spec,) = serve.structured_input_signature[1].values()
+    inputs = _some(spec) if expected is None else _pairs(expected, DEFAULT)[-1][0]
+    with tf.GradientTape() as tape:
+        outputs = loaded(tf.constant(inputs), training=True)
+        loss = tf.reduce_mean(tf.square(outputs - tf.roll(outputs, 1, axis=0) + outputs))
+    gradients = tape.gradient(loss, trainable)
+    reached = sum(gradient is not None for gradient in gradients)
+    told = (
+        f"{len(loaded.variables)} variables, {len(trainable)} trainable, {reached} with a gradient"
+    )
+    return "trainability", told, 0 < reached == len(trainable)
+
+
+def table(rows):
+    """The checks as a Markdown table."""
+    lines = ["| check | found | |", "|---|---|---|"]
+    lines += [f"| {what} | {found} | {'ok' if well else 'NOT ok'} |" for what, found, well in rows]
+    return "\n".join(lines)
 
 
 def main(argv):
     del argv
-    with np.load(flags.FLAGS.expected) as expected:
-        difference = largest_difference(flags.FLAGS.export, expected)
+    expected = None
+    if flags.FLAGS.expected:
+        with np.load(flags.FLAGS.expected) as file:
+            expected = dict(file)
+    rows = list(checks(flags.FLAGS.export, expected))
     if "keras_s2l" in sys.modules:
         raise RuntimeError("This check is worth nothing where keras_s2l has been imported.")
-    print(f"Largest difference between checkpoint and export: {difference:.3g}")
-    return 0 if difference <= TOLERANCE else 1
+    print(table(rows))
+    return 0 if all(well for *_, well in rows) else 1
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("export", None, "folder of the SavedModel", required=True)
-    flags.DEFINE_string("expected", None, "inputs and their embeddings, .npz", required=True)
+    flags.DEFINE_string("export", None, "folder of the export", required=True)
+    flags.DEFINE_string("expected", None, "inputs and their embeddings, .npz")
     app.run(main)

@@ -106,7 +106,7 @@ class Checkpoints:
         steps = self.steps()
         if not steps:
             return 0
-        newest = next((step for step in reversed(steps) if _is_whole(self.path(step))), None)
+        newest = next((step for step in reversed(steps) if is_whole(self.path(step))), None)
         if newest is None:
             raise UserError(
                 f"{self.path(steps[-1])} cannot be restored: it is damaged, and so are all before "
@@ -144,7 +144,8 @@ def _refuse_not_finite(model, step):
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
-def _is_whole(path):
+def is_whole(path):
+    """Whether a checkpoint ends with the SHA-256 of all before."""
     content = memoryview(path.read_bytes())
     return content[-_DIGEST_BYTES:] == hashlib.sha256(content[:-_DIGEST_BYTES]).digest()
 

@@ -48,7 +48,7 @@ def run(config, workdir):
                 "settings: give them again, another --workdir, or remove it."
             )
         if not phase["ended"]:
-            if name in ("export", "transfer"):  # They never overwrite what an interrupt left.
+            if name == "transfer":  # It never overwrites what an interrupt left.
                 shutil.rmtree(workdir / name, ignore_errors=True)
             phase["command"] = command
             _run_phase(name, phase, lambda: records.write_json(workdir / PHASES, done))
@@ -92,7 +92,7 @@ def _phases(config, workdir):
         "pretrain": command(
             "training.pretrain", "data_dir", "steps", "seed", recipe="notes", workdir=pretrain
         ),
-        "export": command("export.export_encoder", workdir=pretrain, output=export),
+        "export": command("export.export_encoder", workdir=pretrain, output=export, overwrite=True),
         "transfer": command(
             "training.transfer",
             *("data_dir", "num_labels", "seeds", "seed"),

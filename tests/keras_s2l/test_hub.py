@@ -26,7 +26,7 @@ def encoder():
 def handle(encoder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub") / "export"
     inputs = tf.TensorSpec((None, None), tf.float32, name="waveforms")
-    saved_model.write(encoder, inputs, {"input": {"sample_rate": 16000}}, folder)
+    saved_model.write(encoder, inputs, folder)
     return str(folder)
 
 

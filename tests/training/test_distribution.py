@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import export_lib
+from export import encoders, sources
 from tests.replicas import run_on_two_replicas
 from tests.training import distributed_runs
 from tests.training.processes import run_on_two_workers, run_program, wait_for
@@ -320,7 +320,7 @@ def test_half_precision_trains_and_leaves_a_float32_encoder(precision, tmp_path,
     model = models.make_model(config, data_set)
     assert model.context_free_network.patch_encoder.compute_dtype == precision.split("_")[1]
     weights = tmp_path / pretrain_lib.FINAL_WEIGHTS
-    encoder = export_lib.make_encoder(config, data_set, weights)
+    encoder = encoders.make(sources.of_run(tmp_path)).encoder
     x = np.random.default_rng(0).random((2, 24, 24, 1)).astype("float32")
     exact = encoder(x)
     assert exact.dtype == tf.float32

@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 import keras_s2l
-from export import export_lib
+from export import export_lib, sources
 from tests.training.data import tfds_on_disk
 from training import config as config_module
 from training import models, pretrain_lib, transfer_lib
@@ -115,7 +115,7 @@ def test_a_recipe_runs_from_data_to_a_transfer_report(recipe, tmp_path):
     assert report["examples"] == 40
     assert 0 <= report["held_out"][report["measured"]["metric"]] <= 1
     assert (tmp_path / "run/pictures/reordered.png").stat().st_size > 5000
-    export_lib.run(tmp_path / "run", tmp_path / "export")
+    export_lib.run(sources.of_run(tmp_path / "run"), tmp_path / "export")
     transfer = TransferConfig(
         data=config.data,
         encoder=str(tmp_path / "export"),
@@ -166,7 +166,7 @@ def test_a_folder_of_ones_own_files_does_the_same(make, recipe, tmp_path):
     # Not what encoders of other sizes would be given unasked.
     config = few_steps(recipe, data="folder", image_size=32, channels=1, remainder="crop", **where)
     pretrain_lib.run(config, tmp_path / "run")
-    export_lib.run(tmp_path / "run", tmp_path / "export")
+    export_lib.run(sources.of_run(tmp_path / "run"), tmp_path / "export")
     transfer = TransferConfig(
         data="folder",
         encoder=str(tmp_path / "export"),
@@ -187,7 +187,7 @@ def test_a_folder_without_labels_is_only_for_pre_training(tmp_path):
     where = {"folder": str(tmp_path / "mine"), "cache_dir": str(tmp_path / "cache")}
     config = few_steps("digit_scenes", data="folder", image_size=32, remainder="crop", **where)
     pretrain_lib.run(config, tmp_path / "run")
-    export_lib.run(tmp_path / "run", tmp_path / "export")
+    export_lib.run(sources.of_run(tmp_path / "run"), tmp_path / "export")
     transfer = TransferConfig(data="folder", encoder=str(tmp_path / "export"), **where)
     with pytest.raises(UserError, match=r"is not labelled: put the files of each class"):
         transfer_lib.run(transfer, tmp_path / "transfer")
@@ -203,7 +203,7 @@ def test_a_run_does_not_go_on_with_other_files_and_is_exported_without_any(tmp_p
         pretrain_lib.run(dataclasses.replace(config, steps=4), tmp_path / "run")
     shutil.rmtree(tmp_path / "mine")
     assert pretrain_lib.run(config, tmp_path / "run")["examples"] > 20  # It is finished.
-    export_lib.run(tmp_path / "run", tmp_path / "export")
+    export_lib.run(sources.of_run(tmp_path / "run"), tmp_path / "export")
     metadata = json.loads((tmp_path / "export/metadata.json").read_text())
     assert metadata["name"] == "keras_s2l/digit_scenes-mine"
 
@@ -290,7 +290,7 @@ def exported(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setitem(sets.SETS, recipe, tiny(recipe))
         pretrain_lib.run(few_steps(recipe), folder / "run")
-        export_lib.run(folder / "run", folder / "export")
+        export_lib.run(sources.of_run(folder / "run"), folder / "export")
     return recipe, str(folder / "export")
 
 

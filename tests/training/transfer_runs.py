@@ -1,6 +1,7 @@
 """Small transfers, for processes under a strategy and for one that tells what is right."""
 
 import dataclasses
+import pathlib
 from unittest import mock
 
 import keras
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 import keras_s2l
 from export import saved_model
-from training import heads, retrained, transfer_lib
+from training import heads, records, retrained, transfer_lib
 from training.config import TransferConfig
 from training.data import sets
 from training.data.examples import Examples
@@ -41,8 +42,10 @@ def export(folder):
         "input": {"kind": "image", "shape": SHAPE},
         "embedding": "levels",
         "dimensions": dimensions,
+        "architecture": keras.saving.serialize_keras_object(model.encoder),
     }
-    saved_model.write(model.encoder, tf.TensorSpec((None, *SHAPE)), metadata, folder)
+    saved_model.write(model.encoder, tf.TensorSpec((None, *SHAPE)), folder)
+    records.write_json(pathlib.Path(folder) / "metadata.json", metadata)
 
 
 def run(encoder, workdir, **changes):
