@@ -71,13 +71,15 @@ def _similarities(projections):
     Args:
         projections: `(2B, dimensions)`, first views and then second ones, of each of R replicas.
     """
-    projections = ops.cast(projections, "float32")
+    # Half precision would turn cosines that differ into ties.
+    dtype = keras.backend.result_type(projections.dtype, "float32")
+    projections = ops.cast(projections, dtype)
     projections = ops.normalize(projections, axis=-1, epsilon=1e-6)
     everywhere, replica = gathered(projections)
     num_views, num_everywhere = ops.shape(projections)[0], ops.shape(everywhere)[0]
-    number = ops.arange(num_views) + replica * num_views
+    number = ops.arange(num_views, dtype="int32") + replica * num_views
     partner = ops.roll(number, num_views // 2)
-    itself = ops.one_hot(number, num_everywhere, dtype="float32")
+    itself = ops.one_hot(number, num_everywhere, dtype=dtype)
     return partner, ops.matmul(projections, ops.transpose(everywhere)) + _MASKED * itself
 
 

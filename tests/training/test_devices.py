@@ -7,14 +7,10 @@ import pytest
 import tensorflow as tf
 
 from tests.replicas import run_on_two_replicas
-from tests.training.test_distribution import (
-    PERMUTATIONS,
-    assert_same_run,
-    free_ports,
-    run_program,
-    wait_for,
-)
+from tests.training.processes import free_ports, run_program, wait_for
+from tests.training.test_distribution import assert_same_run
 from training import distribution
+from training.config import OBJECTIVES
 from training.errors import UserError
 
 
@@ -26,7 +22,7 @@ def test_in_float64_two_replicas_are_one_device_to_a_millionth():
 
         keras.config.set_floatx("float64")
         use_momentum()
-        for objective in {PERMUTATIONS}:
+        for objective in {OBJECTIVES}:
             config = small_config(objective=objective, precision="float64")
             (ours, losses, measured), (weights, expected, right) = (
                 train(one, config) for one in (strategy, tf.distribute.get_strategy())

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.training.test_distribution import free_ports, run_on_two_workers, run_program
+from tests.training.processes import free_ports, run_on_two_workers, run_program
 
 pytestmark = pytest.mark.slow
 
