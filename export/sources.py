@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 import re
 
-from training import pretrain_lib, records
+from training import records, workdirs
 from training.checkpoints import is_whole
 from training.config import PretrainConfig
 from training.errors import UserError
@@ -48,15 +48,15 @@ def of_run(workdir):
         UserError: If it is not finished.
     """
     workdir = pathlib.Path(workdir)
-    weights = workdir / pretrain_lib.FINAL_WEIGHTS
+    weights = workdir / workdirs.FINAL_WEIGHTS
     if not weights.is_file():
         raise UserError(
-            f"--workdir={workdir} holds no {pretrain_lib.FINAL_WEIGHTS}: let "
+            f"--workdir={workdir} holds no {workdirs.FINAL_WEIGHTS}: let "
             f"`python -m training.pretrain --workdir={workdir}` run to its end first, or give "
             "--checkpoint."
         )
     config = records.load_config(workdir, PretrainConfig)
-    report = None if config is None else pretrain_lib.finished(config, workdir)
+    report = None if config is None else workdirs.finished(config, workdir)
     if report is None:
         raise UserError(
             f"--workdir={workdir} holds a run that has been given more steps and not ended: let "
@@ -66,7 +66,7 @@ def of_run(workdir):
     return Source(
         workdir,
         config,
-        pretrain_lib.form_in(workdir),
+        workdirs.form_in(workdir),
         weights,
         config.steps,
         report["held_out"],
@@ -95,7 +95,7 @@ def of_checkpoint(path):
     return Source(
         workdir,
         records.load_config(workdir, PretrainConfig),
-        pretrain_lib.form_in(workdir),
+        workdirs.form_in(workdir),
         path,
         step,
         _held_out(workdir / "log.csv", step),

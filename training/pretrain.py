@@ -27,13 +27,13 @@ from training.recipes import RECIPES
 def main():
     import tensorflow as tf
 
-    from training import pretrain_lib
+    from training import pretrain_lib, workdirs
 
     tf.config.experimental.enable_op_determinism()
     workdir = flags.value("workdir")
     changes = flags.given(PretrainConfig)
     recipe = RECIPES[changes.get("recipe", PretrainConfig.recipe)]()
-    report = pretrain_lib.run(pretrain_lib.resume_config(workdir, recipe, changes), workdir)
+    report = pretrain_lib.run(workdirs.resume_config(workdir, recipe, changes), workdir)
     if report is None:
         print(f"Stopped; the same command goes on. A checkpoint is in {workdir}/checkpoints.")
         return flags.STOPPED
@@ -41,7 +41,7 @@ def main():
     print(
         f"Finished: {report['held_out'][measured['metric']]:.1%} of held-out "
         f"{measured['meaning']} (chance {measured['chance']:.1%}). Weights: "
-        f"{workdir}/{pretrain_lib.FINAL_WEIGHTS}"
+        f"{workdir}/{workdirs.FINAL_WEIGHTS}"
     )
     return 0
 

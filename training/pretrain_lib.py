@@ -1,7 +1,6 @@
 """Pre-training: from recordings to `final.weights.h5`, resumable at any step."""
 
 import contextlib
-import dataclasses
 import functools
 import pathlib
 import sys
@@ -19,48 +18,12 @@ from training import (
     objectives,
     pictures,
     records,
+    workdirs,
 )
 from training.checkpoints import Checkpoints, save_weights
-from training.config import MAY_CHANGE, NOT_STATED_IN_THE_PAPER, changed
+from training.config import NOT_STATED_IN_THE_PAPER
 from training.data import sets, stream
-from training.data.examples import Form
 from training.errors import UserError
-
-FINAL_WEIGHTS = "final.weights.h5"
-CHECKPOINTS = "checkpoints"
-
-
-def resume_config(workdir, recipe_config, changes):
-    """The config of a run: what the workdir holds or the recipe gives, with the user's changes.
-
-    Args:
-        workdir: Folder of the run.
-        recipe_config: `PretrainConfig` for a new run.
-        changes: Fields that the user set. In a workdir that holds a run only those of `MAY_CHANGE`
-            may differ, and `steps` not where the learning rate has fallen to 0 by then.
-
-    Raises:
-        UserError: If the workdir holds another run, or something that was set would do nothing.
-    """
-    stored = records.load_config(workdir, type(recipe_config))
-    if stored is None:
-        return changed(recipe_config, changes)
-    _refuse_other_settings(workdir, stored, changes)
-    return dataclasses.replace(stored, **changes)
-
-
-def _refuse_other_settings(workdir, stored, settings):
-    different = [
-        f"--{name} is {getattr(stored, name)!r} there, {value!r} now"
-        for name, value in settings.items()
-        if getattr(stored, name) != value
-        and (name not in MAY_CHANGE or (name == "steps" and stored.schedule == "cosine"))
-    ]
-    if different:
-        raise UserError(
-            f"--workdir={workdir} holds a run that began otherwise: {'; '.join(different)}. Give "
-            "another --workdir, or the same settings to go on with it."
-        )
 
 
 def run(config, workdir):
@@ -87,21 +50,21 @@ def run(config, workdir):
     distribution.check_batch_size(strategy, config.batch_size)
     distribution.check_jit_compile(strategy, config.jit_compile)
     workdir = pathlib.Path(workdir)
-    saved_steps = Checkpoints(workdir / CHECKPOINTS).steps
+    saved_steps = Checkpoints(workdir / workdirs.CHECKPOINTS).steps
     with distribution.loss_of_a_worker_is_one_line(strategy, saved_steps):
         return _run(config, workdir, strategy, began)
 
 
 def _run(config, workdir, strategy, began):
     records.refuse_workdir_in_folder(config, workdir)
-    if (report := finished(config, workdir)) is not None:
+    if (report := workdirs.finished(config, workdir)) is not None:
         return report
     if config.data_service:
         stream.refuse_unreachable(config.data_service)
     data_set = sets.of(config)
     with strategy.scope():
         model = models.make_model(config, data_set)  # Refuses what does not fit before all else.
-    saved_steps = Checkpoints(workdir / CHECKPOINTS).steps()
+    saved_steps = Checkpoints(workdir / workdirs.CHECKPOINTS).steps()
     if saved_steps and saved_steps[-1] > config.steps:
         raise UserError(
             f"--workdir={workdir} is already at step {saved_steps[-1]}, beyond "
@@ -115,12 +78,16 @@ def _run(config, workdir, strategy, began):
 def _train(config, workdir, model, data_set, loaded, began):
     """From the newest checkpoint to the report; `None` if it was stopped before."""
     if (stored := records.load_config(workdir, type(config))) is not None:
-        _refuse_other_settings(workdir, stored, vars(config))  # Another one may just have begun.
-    learnt_from = _refuse_other_data(config, workdir, data_set, loaded)
+        workdirs.refuse_other_settings(
+            workdir, stored, vars(config)
+        )  # Another one may just have begun.
+    learnt_from = workdirs.refuse_other_data(config, workdir, data_set, loaded)
     strategy, before = model.distribute_strategy, time.monotonic()
     is_chief = distribution.is_chief(strategy)
     checkpoints = Checkpoints(
-        workdir / CHECKPOINTS, keep_every_hours=config.keep_every_hours, read_only=not is_chief
+        workdir / workdirs.CHECKPOINTS,
+        keep_every_hours=config.keep_every_hours,
+        read_only=not is_chief,
     )
     start = checkpoints.restore(model)
     distribution.refuse_different_steps(strategy, start)
@@ -135,7 +102,7 @@ def _train(config, workdir, model, data_set, loaded, began):
     if _fit(config, workdir, model, start, loaded, checkpoints, first_step):
         return None
     if is_chief:
-        save_weights(model, workdir / FINAL_WEIGHTS)
+        save_weights(model, workdir / workdirs.FINAL_WEIGHTS)
         _save_pictures(config, workdir, model, loaded)
     validation = _validation(config, strategy, loaded)
     metrics = model.evaluate(validation, verbose=0, return_dict=True)
@@ -158,41 +125,6 @@ def _train(config, workdir, model, data_set, loaded, began):
     if is_chief:
         records.write_json(workdir / "report.json", report)
     return report
-
-
-def _refuse_other_data(config, workdir, data_set, loaded):
-    """What a run learns from, for its records; `UserError` if it began with something else."""
-    learnt_from = {
-        "kind": data_set.kind,
-        "shape": list(data_set.shape),
-        "examples": len(loaded.examples),
-        "sha256": loaded.sha256,
-    }
-    stored = records.data_in(workdir)
-    if stored not in (None, learnt_from):
-        raise UserError(
-            f"--data={config.data} is not what the run in --workdir={workdir} began with: it gave "
-            f"{stored['examples']} examples then, {len(loaded.examples)} others now. Bring back "
-            "the files, or give another --workdir."
-        )
-    return learnt_from
-
-
-def form_in(workdir):
-    """The form of the examples that the run in a workdir learnt from."""
-    data = records.data_in(workdir)
-    return Form(data["kind"], tuple(data["shape"]))
-
-
-def finished(config, workdir):
-    """The report of a run that has all its steps behind it, or `None`."""
-    path = workdir / "report.json"
-    if not path.exists() or not (workdir / FINAL_WEIGHTS).exists():
-        return None
-    report = records.read_json(path)
-    now, then = records.as_json(config), report.get("config") or {}
-    free = dict.fromkeys(set(MAY_CHANGE) - {"steps"})
-    return report if {**then, **free} == {**now, **free} else None
 
 
 def _fit(config, workdir, model, start, loaded, checkpoints, first_step):

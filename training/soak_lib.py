@@ -16,7 +16,7 @@ from training import pictures, records
 from training.checkpoints import Checkpoints
 from training.errors import UserError
 from training.flags import STOPPED
-from training.pretrain_lib import CHECKPOINTS, FINAL_WEIGHTS
+from training.workdirs import CHECKPOINTS, FINAL_WEIGHTS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ENDLESS = 10**8  # Steps.

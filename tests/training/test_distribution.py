@@ -15,7 +15,7 @@ from export import encoders, sources
 from tests.replicas import run_on_two_replicas
 from tests.training import distributed_runs
 from tests.training.processes import run_on_two_workers, run_program, wait_for
-from training import distribution, material, models, pretrain_lib, records
+from training import distribution, material, models, pretrain_lib, records, workdirs
 from training.config import OBJECTIVES, PRECISIONS, PretrainConfig
 from training.data import sets, stream
 from training.data.augmentation import Augmentation
@@ -293,7 +293,7 @@ def test_a_warm_up_that_never_ends_is_refused():
 def test_a_run_whose_learning_rate_fell_to_0_is_not_given_more_steps(tmp_path):
     records.write_config(tmp_path, PretrainConfig(schedule="cosine", steps=5))
     with pytest.raises(UserError, match="--steps is 5 there, 6 now"):
-        pretrain_lib.resume_config(tmp_path, PretrainConfig(), {"steps": 6})
+        workdirs.resume_config(tmp_path, PretrainConfig(), {"steps": 6})
 
 
 @pytest.mark.slow
@@ -320,7 +320,7 @@ def test_half_precision_trains_and_leaves_a_float32_encoder(precision, tmp_path,
     assert keras.config.dtype_policy().name == "float32"
     model = models.make_model(config, data_set)
     assert model.context_free_network.patch_encoder.compute_dtype == precision.split("_")[1]
-    weights = tmp_path / pretrain_lib.FINAL_WEIGHTS
+    weights = tmp_path / workdirs.FINAL_WEIGHTS
     encoder = encoders.make(sources.of_run(tmp_path)).encoder
     x = np.random.default_rng(0).random((2, 24, 24, 1)).astype("float32")
     exact = encoder(x)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training import callbacks, lock, material, pretrain_lib, records
+from training import callbacks, lock, material, pretrain_lib, records, workdirs
 from training.config import PretrainConfig
 from training.data import sets
 from training.data.examples import Examples
@@ -35,7 +35,7 @@ def test_segments_begin_and_end_where_intervals_do(start, steps, every, expected
 
 
 def test_a_new_workdir_takes_the_recipe_with_the_changes(tmp_path):
-    config = pretrain_lib.resume_config(tmp_path / "new", PretrainConfig(), {"steps": 7})
+    config = workdirs.resume_config(tmp_path / "new", PretrainConfig(), {"steps": 7})
     assert config == dataclasses.replace(PretrainConfig(), steps=7)
     assert not (tmp_path / "new").exists()
 
@@ -43,9 +43,9 @@ def test_a_new_workdir_takes_the_recipe_with_the_changes(tmp_path):
 def test_a_workdir_keeps_its_settings_and_may_be_given_more_steps(tmp_path):
     stored = PretrainConfig(steps=5, seed=9)
     records.write_config(tmp_path, stored)
-    again = pretrain_lib.resume_config(tmp_path, PretrainConfig(), {})
+    again = workdirs.resume_config(tmp_path, PretrainConfig(), {})
     assert again == stored
-    more = pretrain_lib.resume_config(tmp_path, PretrainConfig(), {"steps": 8, "seed": 9})
+    more = workdirs.resume_config(tmp_path, PretrainConfig(), {"steps": 8, "seed": 9})
     assert more == dataclasses.replace(stored, steps=8)
 
 
@@ -53,37 +53,37 @@ def test_how_often_it_is_saved_may_change(tmp_path):
     stored = PretrainConfig(steps=5, save_every_steps=2)
     records.write_config(tmp_path, stored)
     changes = {"save_every_steps": 3, "save_every_minutes": 0.5, "keep_every_hours": 2.0}
-    again = pretrain_lib.resume_config(tmp_path, PretrainConfig(), changes)
+    again = workdirs.resume_config(tmp_path, PretrainConfig(), changes)
     assert again == dataclasses.replace(stored, **changes)
     (tmp_path / "final.weights.h5").touch()
     records.write_json(tmp_path / "report.json", {"config": records.as_json(stored)})
-    assert pretrain_lib.finished(again, tmp_path) is not None
-    assert pretrain_lib.finished(dataclasses.replace(again, steps=6), tmp_path) is None
+    assert workdirs.finished(again, tmp_path) is not None
+    assert workdirs.finished(dataclasses.replace(again, steps=6), tmp_path) is None
 
 
 def test_a_run_killed_before_its_config_was_written_leaves_a_new_workdir(tmp_path):
     with lock.held(tmp_path):
         (tmp_path / "config.json.unfinished").write_text('{"con')
-    assert pretrain_lib.resume_config(tmp_path, PretrainConfig(), {}) == PretrainConfig()
+    assert workdirs.resume_config(tmp_path, PretrainConfig(), {}) == PretrainConfig()
 
 
 def test_other_settings_are_refused_by_name(tmp_path):
     records.write_config(tmp_path, PretrainConfig(seed=9))
     message = r"--seed is 9 there, 1 now; --sigma is 1\.0 there, 2\.0 now"
     with pytest.raises(UserError, match=message):
-        pretrain_lib.resume_config(tmp_path, PretrainConfig(), {"seed": 1, "sigma": 2.0})
+        workdirs.resume_config(tmp_path, PretrainConfig(), {"seed": 1, "sigma": 2.0})
 
 
 def test_what_says_where_data_lie_may_change(tmp_path):
     records.write_config(tmp_path, PretrainConfig(data="folder", folder="/old", seed=9))
     moved = {"folder": "/new", "cache_dir": "/cache", "data_service": "grpc://other:1"}
-    config = pretrain_lib.resume_config(tmp_path, PretrainConfig(), moved)
+    config = workdirs.resume_config(tmp_path, PretrainConfig(), moved)
     assert (config.folder, config.seed) == ("/new", 9)
     (tmp_path / "final.weights.h5").touch()
     records.write_json(tmp_path / "report.json", {"config": records.as_json(config)})
     again = dataclasses.replace(config, folder="/newer")
-    assert pretrain_lib.finished(again, tmp_path) is not None
-    assert pretrain_lib.finished(dataclasses.replace(again, steps=9999), tmp_path) is None
+    assert workdirs.finished(again, tmp_path) is not None
+    assert workdirs.finished(dataclasses.replace(again, steps=9999), tmp_path) is None
 
 
 def test_steps_that_the_data_did_not_give_are_no_finished_run(tmp_path, monkeypatch):
@@ -110,13 +110,13 @@ def test_a_data_service_that_is_not_there_is_one_line(address, tmp_path):
 def test_a_folder_of_other_things_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("…")
     with pytest.raises(UserError, match=r"holds files but no config\.json"):
-        pretrain_lib.resume_config(tmp_path, PretrainConfig(), {})
+        workdirs.resume_config(tmp_path, PretrainConfig(), {})
 
 
 def test_a_damaged_config_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"config": ')
     with pytest.raises(UserError, match="cannot be read as JSON"):
-        pretrain_lib.resume_config(tmp_path, PretrainConfig(), {})
+        workdirs.resume_config(tmp_path, PretrainConfig(), {})
 
 
 def test_fewer_steps_than_done_are_refused(tmp_path):
