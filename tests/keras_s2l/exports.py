@@ -81,7 +81,7 @@ def write_text(folder, vocabulary):
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
     def embed(sentences):
-        numbers = root.table.lookup(tf.strings.split(sentences).to_tensor(""))
+        numbers = root.table.lookup(tf.strings.split(sentences))
         return tf.reduce_mean(tf.gather(root.embeddings, numbers), axis=1)
 
     root.__call__ = embed
