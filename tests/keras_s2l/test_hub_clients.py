@@ -15,6 +15,7 @@ from keras_s2l import HubEncoder
 from tests.keras_s2l import exports
 from tests.keras_s2l.servers import hub_server
 from tests.replicas import ROOT
+from tests.test_readme import run_page
 
 WAVEFORMS = np.random.default_rng(0).uniform(-1, 1, (6, 1500)).astype("float32")
 PICTURES = np.random.default_rng(1).uniform(0, 1, (8, 12, 11, 3)).astype("float32")
@@ -228,3 +229,15 @@ def test_text_is_looked_up_and_its_embeddings_are_trained(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(loaded(sentences), model(sentences), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_page_on_hub_runs(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder, tmp_path / "runs" / "demo" / "export")
+    monkeypatch.chdir(tmp_path)
+    names, _ = run_page("hub.md", "(?!)", None)
+    waveforms = names["waveforms"]
+    assert len(names["gradients"]) == 9
+    assert names["embeddings"].shape == names["served"](waveforms).shape == (8, 72)
+    assert names["model"].layers[0].handle == "encoders/notes"
+    assert np.isfinite(names["old_model"].predict(waveforms, verbose=0)).all()
