@@ -50,7 +50,7 @@ def _write(made, source, folder):
     saved_model.write(made.encoder, made.inputs, folder, made.further)
     made.keras_model.save(folder / "encoder.keras")
     metadata = model_card.metadata(made, source)
-    records.write_json(folder / "metadata.json", metadata)
+    records.write_json(folder / model_card.METADATA, metadata)
     if picture := source.picture():
         shutil.copy(picture, folder / "picture.png")
     records.write_text(folder / "MODEL_CARD.md", model_card.page(metadata, bool(picture)))

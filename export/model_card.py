@@ -9,6 +9,7 @@ from training import records
 from training.config import NOT_STATED_IN_THE_PAPER
 from training.recipes import RECIPES
 
+METADATA = "metadata.json"
 LICENCE = "Apache-2.0"
 TERMS = {  # Of the data, where their authors state some.
     "nsynth": "NSynth: CC BY 4.0",

@@ -18,4 +18,6 @@ from keras_s2l.losses import PermutationCrossEntropy, ScoreMeanSquaredError
 from keras_s2l.metrics import ExactOrderAccuracy, KendallTau, PatchAccuracy, SpearmanRho
 from keras_s2l.model import ShuffleToLearn
 from keras_s2l.waveforms import WaveformEncoder
+from keras_s2l.handles import moved_handles
 from keras_s2l.hub import HubEncoder
+from keras_s2l.encoder_files import load_encoder

@@ -1,26 +1,43 @@
 """Encoders exported as TF-Hub SavedModels, as Keras 3 layers."""
 
+import functools
+import logging
+
 import keras
+
+from keras_s2l import _saved_models, handles
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
 class HubEncoder(keras.layers.Layer):
-    """Loads a reusable TF2 SavedModel as a layer that trains, freezes and saves.
+    """Loads a SavedModel, ours or not, as a layer that trains, freezes and saves.
 
     `hub.KerasLayer` refuses Keras 3 models, and inside a `Lambda` layer it runs silently frozen;
-    this layer shares the loaded variables with Keras. Loading a SavedModel runs its graph: load
-    only what you trust.
+    this layer shares the loaded variables with Keras.
+
+    Loading a SavedModel runs its graph, which may read and write files: load only what you trust.
+
+    A reusable SavedModel, as `export.export_encoder` and TF Hub's publishers make them, can be
+    trained. A TF1 Hub module, and what has signatures only, as `model.export()` of Keras writes,
+    can be used frozen, with `trainable=False`. A model saved as `.keras` keeps the handle and the
+    weights; where the handle has moved, load it within `moved_handles`.
 
     Args:
-        handle: Folder of a SavedModel, or a URL that TF Hub resolves.
+        handle: Folder of a SavedModel, or of its versions; archive of one; `file://`, `http(s)://`
+            by TF Hub's protocol, or another handle that TF Hub resolves, such as `gs://`.
         trainable: Whether its variables are trained. Whoever changes it later must
             `compile` again, as with any layer.
+        signature: Name of a signature to call, frozen, instead of the root.
+        output_key: Which output to give, of several: a key, or an index. `None` gives all.
 
     Input and output shapes: those of the SavedModel; for our audio exports, waveforms
-    `(batch, samples)` in [-1, 1] to embeddings `(batch, dimensions)`.
+    `(batch, samples)` in [-1, 1] to embeddings `(batch, dimensions)`. Several inputs are a dict or
+    a list, as they were saved. Floats are cast to the precision that was saved, and to the layer's
+    on the way out.
 
     Raises:
-        ValueError: If the handle is no SavedModel, or one whose root cannot be called.
+        ValueError: If the handle leads to no SavedModel, or to a damaged one; if one is to be
+            trained that cannot be.
 
     Example:
     >>> encoder = HubEncoder("runs/demo/export", trainable=False)   # What `make demo` exports.
@@ -29,54 +46,116 @@ class HubEncoder(keras.layers.Layer):
     Reference: the reusable SavedModel interface, https://www.tensorflow.org/hub/reusable_saved_models
     """
 
-    def __init__(self, handle, trainable=True, **kwargs):
+    def __init__(self, handle, trainable=True, signature=None, output_key=None, **kwargs):
         super().__init__(autocast=False, **kwargs)  # The graph takes the dtypes it was saved with.
         if keras.backend.backend() != "tensorflow":
             raise ValueError(
-                "`HubEncoder` runs a TensorFlow graph, so it needs KERAS_BACKEND=tensorflow. "
-                f"Received: the {keras.backend.backend()} backend"
+                "`HubEncoder` runs a TensorFlow graph, so it needs KERAS_BACKEND=tensorflow; "
+                "`keras_s2l.load_encoder(path)` loads the Keras model of our own exports on any "
+                f"backend. Received: the {keras.backend.backend()} backend"
             )
-        self.handle = str(handle)
-        self._loaded = _load(self.handle)
-        trained = {id(v) for v in self._loaded.trainable_variables}
+        self.handle = handles.current(handle)
+        self.signature = signature
+        self.output_key = output_key
+        self._root = _load(self.handle)  # Whoever exports a model exports its tables too.
+        self._loaded = _saved_models.choose(self._root, signature)
         self._shared_variables = [
-            # Wrapping shares the loaded variable: an update here is seen by the graph.
-            keras.Variable(variable, trainable=id(variable) in trained, name=_leaf_name(variable))
-            for variable in self._loaded.variables
+            *(_shared(variable, True) for variable in self._loaded.trainable_variables),
+            *(_shared(variable, False) for variable in self._loaded.other_variables),
         ]
+        losses = self._loaded.regularization_losses
+        if losses and self._loaded.trainable_variables:
+            # Keras adds a regularizer once, however often a layer is called, and none if frozen.
+            self._shared_variables[0].regularizer = lambda _: sum(loss() for loss in losses)
+        self._refuse_to_train(trainable)  # Where nothing changes Keras sets nothing.
         # Only now, with the variables tracked, does freezing reach them.
         self.trainable = trainable
         self.built = True
 
+    @property
+    def trainable(self):
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        self._refuse_to_train(value)
+        keras.layers.Layer.trainable.fset(self, value)
+
+    def _refuse_to_train(self, trainable):
+        if trainable and self._loaded.frozen_because:
+            raise ValueError(
+                "This SavedModel can be used frozen only, with `trainable=False`, since it "
+                f"{self._loaded.frozen_because}. Received: trainable={trainable}, "
+                f"handle={self.handle!r}"
+            )
+
+    @property
+    def supports_jit(self):
+        """Whether `compile` may choose XLA: it knows no tables and no strings."""
+        return _saved_models.compiles(self._loaded.functions)
+
+    @supports_jit.setter
+    def supports_jit(self, value):
+        del value  # Keras presumes it of every layer.
+
     def call(self, inputs, training=None):
-        training = bool(training) and self.trainable
-        outputs = self._loaded(inputs, training=training)
-        for loss in getattr(self._loaded, "regularization_losses", []):
-            self.add_loss(loss())
-        return keras.tree.map_structure(lambda x: keras.ops.cast(x, self.compute_dtype), outputs)
+        outputs = self._loaded.call(inputs, bool(training) and self.trainable)
+        if self.output_key is not None:
+            outputs = _output(outputs, self.output_key)
+        return keras.tree.map_structure(self._cast_float, outputs)
+
+    def _cast_float(self, value):
+        return keras.ops.cast(value, self.compute_dtype) if value.dtype.is_floating else value
+
+    def compute_output_spec(self, inputs, training=None):
+        # Each output has its dtype, so the graph is asked, and not the shapes alone.
+        return keras.Operation.compute_output_spec(self, inputs, training=training)
+
+    def compute_output_shape(self, input_shape):
+        inputs = _saved_models.symbolic(self._loaded.input_specs, input_shape)
+        return keras.tree.map_structure(lambda x: x.shape, self.compute_output_spec(inputs))
 
     def get_config(self):
-        return {**super().get_config(), "handle": self.handle}
+        return {
+            **super().get_config(),
+            "handle": self.handle,
+            "signature": self.signature,
+            "output_key": self.output_key,
+        }
+
+
+@functools.cache
+def _say_once_that_graphs_run():
+    logging.getLogger("keras_s2l").warning(
+        "HubEncoder runs the graph of a SavedModel, which may read and write files: load only what "
+        "you trust. (Said once.)"
+    )
 
 
 def _load(handle):
-    import tensorflow_hub  # Costs half a second, and only those pay who load an encoder.
-
+    _say_once_that_graphs_run()
     try:
-        loaded = tensorflow_hub.load(handle)
+        return _saved_models.load_root(handles.resolve(handle))
     except (OSError, ValueError) as error:
         raise ValueError(
-            "`handle` must be the folder of a TF2 SavedModel (it holds `saved_model.pb`) or a URL "
-            f"that TF Hub resolves. Received: handle={handle!r}, which gave: {error}"
+            "`handle` must be the folder of a SavedModel (it holds `saved_model.pb`), an archive "
+            f"of one, or a URL that TF Hub resolves. Received: handle={handle!r}, which gave: "
+            f"{error}. If a saved model names a handle that has moved, load it within "
+            f"`keras_s2l.moved_handles({{{handle!r}: 'the new one'}})`."
         ) from error
-    if not callable(loaded) or not hasattr(loaded, "trainable_variables"):
+
+
+def _shared(variable, trainable):
+    """A Keras variable that shares the loaded one: an update here is seen by the graph."""
+    name = variable.name.split(":")[0].replace("/", "_")
+    return keras.Variable(variable, trainable=trainable, name=name)
+
+
+def _output(outputs, key):
+    keys = sorted(outputs) if isinstance(outputs, dict) else list(range(len(outputs)))
+    if not isinstance(outputs, (dict, list, tuple)) or key not in keys:
         raise ValueError(
-            "`handle` must be a reusable SavedModel: a callable root with `variables` and "
-            "`trainable_variables`, as `export.export_encoder` writes; `model.export()` of Keras "
-            f"does not. Received: handle={handle!r}"
+            f"`output_key` must be one of {keys}, the outputs of the SavedModel. "
+            f"Received: output_key={key!r}"
         )
-    return loaded
-
-
-def _leaf_name(variable):
-    return variable.name.split(":")[0].replace("/", "_")
+    return outputs[key]

@@ -1,6 +1,7 @@
 """An encoder of spectrograms made one of recordings of any length."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_s2l import _checks
@@ -50,12 +51,8 @@ class WaveformEncoder(keras.layers.Layer):
             raise ValueError("Waveforms must hold at least one sample. Received: 0 samples")
         batch, samples = ops.shape(waveforms)
         window = self.window_samples
-        num_windows = ops.maximum((samples + window - 1) // window, 1)
-        slack = ops.maximum(samples - window, 0)
-        number = ops.arange(num_windows, dtype="int32")
-        # `number * slack // gaps`, in parts: the product would overflow for an hour of sound.
-        gaps = ops.maximum(num_windows - 1, 1)
-        starts = number * (slack // gaps) + number * (slack % gaps) // gaps
+        starts = _starts(samples, window)
+        num_windows = ops.shape(starts)[0]
         index = ops.reshape(starts[:, None] + ops.arange(window, dtype="int32"), (-1,))
         inside = ops.cast(index < samples, waveforms.dtype)
         windows = ops.take(waveforms, ops.minimum(index, samples - 1), axis=1) * inside
@@ -81,3 +78,15 @@ class WaveformEncoder(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         return cls(**restored(config, "frontend", "encoder"))
+
+
+def _starts(samples, window):
+    """Where windows begin; by NumPy where the length is known, as on JAX, which compiles it in."""
+    known = isinstance(samples, int)
+    maximum, arange = (max, np.arange) if known else (ops.maximum, ops.arange)
+    num_windows = maximum((samples + window - 1) // window, 1)
+    slack = maximum(samples - window, 0)
+    number = arange(num_windows, dtype="int32")
+    # `number * slack // gaps`, in parts: the product would overflow for an hour of sound.
+    gaps = maximum(num_windows - 1, 1)
+    return number * (slack // gaps) + number * (slack % gaps) // gaps

@@ -24,7 +24,8 @@ STAGES = (
         "losses",
         "metrics",
     ),
-    *("pretext_model", "model", "waveforms", "hub"),
+    *("pretext_model", "model", "waveforms"),
+    *("_archives", "handles", "_saved_models", "hub", "encoder_files"),
 )
 
 
