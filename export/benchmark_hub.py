@@ -4,8 +4,8 @@ Example:
   python -m export.benchmark_hub --export=runs/notes/export --workdir=runs/hub
 
 Loads an export by both, and trains a head together with the encoder, loaded and built of Keras
-layers, on random inputs; all take turns. Compare the ratios of one run, on a machine that does
-nothing else. Writes report.json and report.md to the workdir.
+layers, those also compiled by XLA, on random inputs; all take turns. Compare the ratios of one run,
+on a machine that does nothing else. Writes report.json and report.md to the workdir.
 """
 
 from training import flags

@@ -91,8 +91,12 @@ class HubEncoder(keras.layers.Layer):
 
     @property
     def supports_jit(self):
-        """Whether `compile` may choose XLA: it knows no tables and no strings."""
-        return _saved_models.compiles(self._loaded.functions)
+        """Whether XLA may compile it: frozen, and without tables and strings, which XLA lacks.
+
+        Where a loaded function has gradients XLA takes what goes into it for constants, variables
+        too, and so compiles anew at every step.
+        """
+        return not self.trainable and _saved_models.compiles(self._loaded.functions)
 
     @supports_jit.setter
     def supports_jit(self, value):

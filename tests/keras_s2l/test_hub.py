@@ -4,6 +4,7 @@ import io
 import logging
 import re
 import shutil
+import time
 
 import keras
 import numpy as np
@@ -176,15 +177,24 @@ def test_in_a_subclassed_model(handle):
 
 
 @pytest.mark.slow
-def test_xla_compiles_the_same_training_step(handle):
+def test_xla_compiles_what_is_frozen_once_and_leaves_out_what_is_trained(handle):
     weights = []
-    for jit_compile in (False, True):
-        model = classifier(HubEncoder(handle))
-        model.compile(keras.optimizers.SGD(0.05), "mse", jit_compile=jit_compile)
+    for jit_compile in (True, False):
+        model = classifier(HubEncoder(handle, trainable=False))
+        model.compile(keras.optimizers.SGD(1e-4), "mse", jit_compile=jit_compile)
         model.fit(WAVEFORMS, np.ones((6, 2)), verbose=0)
-        weights.append(model.get_weights())
-    for plain, compiled in zip(*weights, strict=True):
-        np.testing.assert_allclose(plain, compiled, atol=1e-5)
+        assert model.jit_compile == jit_compile
+        began = time.perf_counter()
+        model.fit(WAVEFORMS, np.ones((6, 2)), epochs=20, verbose=0)
+        weights.append((time.perf_counter() - began, model.get_weights()))
+    (compiled_seconds, compiled), (seconds, plain) = weights
+    assert compiled_seconds < 10 * seconds  # It took a hundred times as long to compile each step.
+    for one, other in zip(compiled, plain, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    model = classifier(HubEncoder(handle, trainable=True))
+    with pytest.warns(UserWarning, match="doesn't support `jit_compile=True`"):
+        model.compile("sgd", "mse", jit_compile=True)
+    assert model.jit_compile is False
 
 
 @pytest.mark.slow

@@ -13,7 +13,6 @@ class BenchmarkHubConfig:
     rounds: int = flag(7, "times that all take turns; medians are reported")
     steps: int = flag(10, "training steps in a turn")
     batch_size: int = flag(64, "examples in a step")
-    jit_compile: bool = flag(False, "compile the steps by XLA")
 
     def check(self):
         """Raises `UserError` for numbers out of range."""
