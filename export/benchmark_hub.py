@@ -8,8 +8,8 @@ layers, those also compiled by XLA, on random inputs; all take turns. Compare th
 on a machine that does nothing else. Writes report.json and report.md to the workdir.
 """
 
+from export.config import BenchmarkHubConfig
 from training import flags
-from training.config import BenchmarkHubConfig
 
 
 def main():

@@ -1,8 +1,8 @@
-"""What an export depends on; defaults live here alone."""
+"""What an export and its benchmark depend on; defaults live here alone."""
 
 import dataclasses
 
-from training.config.fields import flag
+from training.config.fields import flag, refuse_below
 from training.errors import UserError
 
 
@@ -27,3 +27,17 @@ class ExportConfig:
             raise UserError(
                 "Give either --workdir, of a finished run, or --checkpoint, of one that goes on."
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkHubConfig:
+    """A benchmark of the loading of encoders."""
+
+    export: str = flag("", "folder that export.export_encoder made", True)
+    rounds: int = flag(7, "times that all take turns; medians are reported")
+    steps: int = flag(10, "training steps in a turn")
+    batch_size: int = flag(64, "examples in a step")
+
+    def check(self):
+        """Raises `UserError` for numbers out of range."""
+        refuse_below(self, ("rounds", "steps", "batch_size"), 1)

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from export import benchmark_hub_lib
+from export.config import BenchmarkHubConfig
 from keras_s2l import HubEncoder
 from tests.keras_s2l import exports
-from training.config import BenchmarkHubConfig
 from training.errors import UserError
 
 

@@ -1,6 +1,5 @@
 """Everything that a run depends on, in frozen dataclasses; defaults live here alone."""
 
-from training.config.benchmark_hub import BenchmarkHubConfig
 from training.config.benchmark_ranking import BACKENDS, BenchmarkRankingConfig
 from training.config.benchmark_training import BenchmarkTrainingConfig
 from training.config.data import DataConfig
