@@ -15,12 +15,32 @@ def write_sums(folder):
 
 
 def differing(folder):
-    """Names of the files whose sums are not those of SHA256SUMS, that are absent, or unlisted."""
-    folder = pathlib.Path(folder)
-    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    listed = {name: sum_ for sum_, name in (line.split("  ", 1) for line in lines)}
+    """Names of the files whose sums are not those of SHA256SUMS, that are absent, or unlisted.
+
+    Raises:
+        OSError, ValueError: If there is no such file, or it cannot be read.
+    """
+    listed = _listed(folder)
     found = {name: _sum(path) for name, path in _files(folder) if name != SUMS}
     return sorted(name for name in {*listed, *found} if listed.get(name) != found.get(name))
+
+
+def is_export(folder):
+    """Whether a folder holds what an export made and nothing else, changed or not."""
+    try:
+        listed = _listed(folder)
+    except (OSError, ValueError):
+        return False
+    return {name for name, _ in _files(folder)} <= {*listed, SUMS}
+
+
+def _listed(folder):
+    """The sums of SHA256SUMS by name."""
+    lines = (pathlib.Path(folder) / SUMS).read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("  ", 1) for line in lines]
+    if not all(len(pair) == 2 for pair in pairs):
+        raise ValueError(f"{SUMS} is not as sha256sum writes it")
+    return {name: sum_ for sum_, name in pairs}
 
 
 def pack(folder, archive):

@@ -17,8 +17,12 @@ from training import flags
 def main():
     config = ExportConfig(**flags.given(ExportConfig))
     config.check()
+    import tensorflow as tf
+
     from export import export_lib, sources
 
+    # GPUs compute in fewer bits than what is compared here.
+    tf.config.set_visible_devices([], "GPU")
     given = config.workdir or config.checkpoint
     source = sources.of_run(given) if config.workdir else sources.of_checkpoint(given)
     export_lib.run(source, flags.value("output"), config.overwrite, config.formats)

@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 def run(source, output, overwrite=False, further_formats=()):
     """Exports the encoder of a run and checks it in a fresh process.
 
-    Nothing appears at `output`, nor beside it, before the check is passed.
+    Nothing appears under the names of `output` and its archive before the check is passed.
 
     Args:
         source: `sources.Source`, of a finished run or a checkpoint.
@@ -29,7 +29,7 @@ def run(source, output, overwrite=False, further_formats=()):
     Raises:
         UserError: If `output` holds something, a converter is missing, or the check fails.
     """
-    output = pathlib.Path(output)
+    output = pathlib.Path(output).resolve()
     formats.refuse_missing(further_formats)
     _refuse_to_overwrite(output, overwrite)
     made = encoders.make(source)
@@ -41,7 +41,7 @@ def run(source, output, overwrite=False, further_formats=()):
         archives.write_sums(folder)
         print(_check_in_fresh_process(made, folder), flush=True)
         archives.pack(folder, archive)
-        _put_in_place(folder, archive, output)
+        _put_in_place(folder, archive, output, overwrite)
     print(f"Exported {source.workdir}, step {source.step}, to {output} and {output}.tar.gz")
 
 
@@ -51,9 +51,10 @@ def _write(made, source, folder):
     made.keras_model.save(folder / "encoder.keras")
     metadata = model_card.metadata(made, source)
     records.write_json(folder / model_card.METADATA, metadata)
-    if picture := source.picture():
-        shutil.copy(picture, folder / "picture.png")
-    records.write_text(folder / "MODEL_CARD.md", model_card.page(metadata, bool(picture)))
+    if source.picture:
+        shutil.copy(source.picture, folder / "picture.png")
+    page = model_card.page(metadata, has_picture=bool(source.picture))
+    records.write_text(folder / "MODEL_CARD.md", page)
     for name, record in model_card.kaggle(metadata).items():
         records.write_json(folder / name, record)
 
@@ -67,13 +68,13 @@ def _refuse_to_overwrite(output, overwrite):
             f"--output={output} holds something already, and nothing is overwritten unasked: give "
             "a new folder, or --overwrite."
         )
-    if holds and not (output / "saved_model.pb").is_file():
+    if holds and not archives.is_export(output):
         raise UserError(
-            f"--output={output} holds files that are no export, which --overwrite does not touch: "
+            f"--output={output} holds files that no export made, which --overwrite does not touch: "
             "give a new folder."
         )
-    if not holds and not overwrite and archives.beside(output).exists():
-        raise UserError(f"{archives.beside(output)} is there already: move it, or --overwrite.")
+    if not holds and archives.beside(output).exists():
+        raise UserError(f"{archives.beside(output)} is there already: move it.")
 
 
 @contextlib.contextmanager
@@ -88,12 +89,18 @@ def _unfinished(output):
         archive.unlink(missing_ok=True)
 
 
-def _put_in_place(folder, archive, output):
+def _put_in_place(folder, archive, output, overwrite):
     """Gives a checked export its name; an earlier one is removed once that is done."""
+    _refuse_to_overwrite(output, overwrite)  # Another one may have been made meanwhile.
     replaced = output.with_name(f"{output.name}.replaced-{os.getpid()}")
     if output.exists():
         os.replace(output, replaced)
-    os.replace(folder, output)
+    try:
+        os.replace(folder, output)
+    except BaseException:
+        if replaced.exists():
+            os.replace(replaced, output)
+        raise
     os.replace(archive, archives.beside(output))
     shutil.rmtree(replaced, ignore_errors=True)
 
@@ -105,7 +112,8 @@ def _check_in_fresh_process(made, folder):
         expectations.write(made, expected)
         command = [sys.executable, "-m", "export.verify"]
         command += [f"--export={folder.resolve()}", f"--expected={expected}"]
-        check = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}  # As this process itself.
+        check = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     if check.returncode != 0:
         said = check.stdout.strip() or check.stderr.strip() or "nothing"
         raise UserError(

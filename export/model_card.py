@@ -1,6 +1,8 @@
 """What an export says of itself: metadata.json, MODEL_CARD.md, and what Kaggle Models asks for."""
 
+import dataclasses
 import pathlib
+import re
 
 import keras
 
@@ -10,7 +12,7 @@ from training.config import NOT_STATED_IN_THE_PAPER
 from training.recipes import RECIPES
 
 METADATA = "metadata.json"
-LICENCE = "Apache-2.0"
+LICENCE = "Apache-2.0 for the code; the weights follow from the data, whose terms are: "
 TERMS = {  # Of the data, where their authors state some.
     "nsynth": "NSynth: CC BY 4.0",
     "nsynth_gansynth": "NSynth: CC BY 4.0",
@@ -18,7 +20,7 @@ TERMS = {  # Of the data, where their authors state some.
     "notes": "notes rendered from a sound bank, whose own licence applies",
     "moving_digits": "made from scikit-learn's digits (UCI: CC BY 4.0)",
     "digit_scenes": "made from scikit-learn's digits (UCI: CC BY 4.0)",
-    "folder": "the user's own files",
+    "folder": "those of the files it was trained on, which whoever publishes it must know",
 }
 
 
@@ -29,6 +31,9 @@ def metadata(made, source):
     encoder untrained.
     """
     config = records.as_json(source.config)
+    for field in dataclasses.fields(source.config):
+        if field.metadata.get("is_path"):
+            config[field.name] = ""  # Folders of the machine that trained it are nobody's business.
     return {
         "name": _name(source.config),
         "input": _input(made, source.config),
@@ -41,19 +46,32 @@ def metadata(made, source):
                 **made.further,
             }.items()
         },
-        "licence": LICENCE,
-        "data_terms": TERMS.get(source.config.data, "those of the data set's authors"),
+        "licence": LICENCE + TERMS.get(source.config.data, "those of the data set's authors"),
         "pretrained": {
             "config": config,
             "step": source.step,
             "seeds": [source.config.seed],
             "held_out": source.held_out,
             "measured": source.measured,
-            "not_stated_in_the_paper": {name: config[name] for name in NOT_STATED_IN_THE_PAPER},
+            "not_stated_in_the_paper": {
+                name: config[name] for name in _choices(source.config, made.form.kind)
+            },
             "environment": source.environment,
         },
         "architecture": keras.saving.serialize_keras_object(made.encoder),
     }
+
+
+def _choices(config, kind):
+    """What the paper does not state and the run depends on."""
+    only = {field.name: field.metadata.get("only", {}) for field in dataclasses.fields(config)}
+    of_others = ("min_area",) if kind == "audio" else ("floor", "max_gain_db", "max_shift")
+    return [
+        name
+        for name in NOT_STATED_IN_THE_PAPER
+        if name not in of_others
+        and all(getattr(config, other) in values for other, values in only[name].items())
+    ]
 
 
 def _name(config):
@@ -100,8 +118,7 @@ def page(metadata, has_picture):
     parts = [
         f"# {metadata['name']}",
         f"An encoder of {_KINDS[described['kind']]}, pre-trained without labels by "
-        f"{_task(config)}, made by keras_s2l {environment['packages']['keras_s2l']} after "
-        "https://arxiv.org/abs/2103.09879.",
+        f"{_task(config)}, made by keras_s2l {environment['packages']['keras_s2l']}.",
         "## Input and output",
         _input_text(described),
         "| signature | input | embeddings |\n|---|---|---|\n"
@@ -112,14 +129,16 @@ def page(metadata, has_picture):
         ),
         f"Called as a function it gives what `serving_default` does, the embedding "
         f"`{metadata['embedding']}`. `fc` is the embedding of the paper, `patches` the features of "
-        "all patches, `levels` those and the averages of earlier levels.",
+        "all patches, `levels` those and the averages of earlier levels. "
+        + _of_windows(described)
+        + "`encoder.keras` is the same encoder for Keras alone.",
         "## Training",
         f"- Recipe `{config['recipe']}`, data `{config['data']}`, objective "
         f"`{config['objective']}`, {_cut(config)}.\n"
         f"- {run['step']} steps of {config['batch_size']} examples, seed "
-        f"{', '.join(map(str, run['seeds']))}; commit {environment['commit']}, "
-        f"{environment['cpu']}, {environment['cpu_cores']} cores.\n"
-        + "\n".join(f"- {line}" for line in _measured(run)),
+        f"{', '.join(map(str, run['seeds']))}; strategy {config['strategy']}, commit "
+        f"{environment['commit']}; processor {environment['cpu']}, {environment['cpu_cores']} cores"
+        f"{_accelerators(environment)}.\n" + "\n".join(f"- {line}" for line in _measured(run)),
         "Choices that the paper does not state: "
         + ", ".join(f"{k} {v}" for k, v in run["not_stated_in_the_paper"].items())
         + ".",
@@ -129,7 +148,7 @@ def page(metadata, has_picture):
         "must be measured on that task. Loading a SavedModel runs its graph: load only what you "
         "trust, and check `sha256sum --check SHA256SUMS`.",
         "## Licence",
-        f"{metadata['licence']} for the weights and the code. Data: {metadata['data_terms']}.",
+        f"{metadata['licence']}.",
         *(["![What it learnt](picture.png)"] if has_picture else []),
     ]
     return "\n\n".join(parts) + "\n"
@@ -165,10 +184,35 @@ def _input_text(described):
 
 def _task(config):
     if config["objective"] == "contrastive":
-        return "telling two views of an example from those of others"
+        return (
+            "telling two views of an example from those of others (as SimCLR, "
+            "https://arxiv.org/abs/2002.05709)"
+        )
     if config["objective"] == "cross_entropy":
-        return f"telling {config['num_permutations']} permutations of patches apart"
-    return "putting shuffled patches in order"
+        return (
+            f"telling {config['num_permutations']} permutations of patches apart (as Noroozi and "
+            "Favaro, https://arxiv.org/abs/1603.09246)"
+        )
+    return "putting shuffled patches in order (https://arxiv.org/abs/2103.09879)"
+
+
+def _of_windows(described):
+    """What `spectrogram` and the further formats take."""
+    if described["kind"] != "audio":
+        return "`encoder.tflite` and `encoder.onnx`, where they are there, take pictures too. "
+    made = described["spectrogram"]
+    bins = "linear bins" if made["num_mel_bins"] is None else f"{made['num_mel_bins']} mel bins"
+    return (
+        "`spectrogram`, and `encoder.tflite` and `encoder.onnx` where they are there, take the "
+        f"spectrogram of one window: log(1 + magnitude / {made['floor']:g}), frames of "
+        f"{made['window_ms']:g} ms every {made['stride_ms']:g} ms, FFT of {made['fft_length']}, "
+        f"{bins}, as `keras_s2l.LogSpectrogram` makes it. "
+    )
+
+
+def _accelerators(environment):
+    found = environment.get("accelerators") or []
+    return f", {', '.join(found)}" if found else ""
 
 
 def _cut(config):
@@ -193,7 +237,7 @@ def kaggle(metadata):
 
     https://github.com/Kaggle/kaggle-api/blob/main/docs/models_metadata.md
     """
-    slug = metadata["name"].replace("/", "-").replace("_", "-").lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", metadata["name"].lower()).strip("-")
     owner = {"ownerSlug": "INSERT_OWNER_SLUG_HERE"}
     return {
         "model-metadata.json": {
@@ -213,7 +257,7 @@ def kaggle(metadata):
             "framework": "tensorFlow2",
             "overview": f"An encoder of {_KINDS[metadata['input']['kind']]}",
             "usage": "See MODEL_CARD.md",
-            "licenseName": "Apache 2.0",
+            "licenseName": "INSERT_LICENSE_NAME_HERE",
             "fineTunable": True,
             "trainingData": [],
             "modelInstanceType": "Unspecified",

@@ -23,6 +23,7 @@ class Source:
         held_out: What was measured then on held-out examples, by name; empty if nothing was.
         environment: Commit, versions and machine.
         measured: What the first metric means and what it is by chance; None if nothing is known.
+        picture: Of what these weights learnt, or None.
     """
 
     workdir: pathlib.Path
@@ -33,12 +34,7 @@ class Source:
     held_out: dict
     environment: dict
     measured: dict | None = None
-
-    def picture(self):
-        """A picture of what the run learnt, or None before its end."""
-        pictures = self.workdir / "pictures"
-        found = [pictures / name for name in ("reordered.png", "views.png")]
-        return next((path for path in found if path.is_file()), None)
+    picture: pathlib.Path | None = None
 
 
 def of_run(workdir):
@@ -72,7 +68,13 @@ def of_run(workdir):
         report["held_out"],
         report["environment"],
         report["measured"],
+        _picture(workdir),
     )
+
+
+def _picture(workdir):
+    found = [workdir / "pictures" / name for name in ("reordered.png", "views.png")]
+    return next((path for path in found if path.is_file()), None)
 
 
 def of_checkpoint(path):
@@ -106,7 +108,8 @@ def of_checkpoint(path):
 def _held_out(log, step):
     """What the log says of a step; nothing between evaluations."""
     rows = records.read_log(log) if log.is_file() else []
-    (row,) = [row for row in rows if row["step"] == step] or [{}]
+    # A step that loss scaling skips leaves the same number: the last one counts.
+    row = next((row for row in reversed(rows) if row["step"] == step), {})
     return {
         name.removeprefix("val_"): value for name, value in row.items() if name.startswith("val_")
     }

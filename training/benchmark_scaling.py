@@ -62,8 +62,10 @@ def settings(recipe):
     gpus = len(tf.config.list_physical_devices("GPU"))
     cores = sorted(os.sched_getaffinity(0))
     if gpus > 1:
-        add(ONE, devices=1, batch_size=recipe.batch_size // gpus)
-        add(f"{gpus} devices, mirrored", ONE, devices=gpus, strategy="mirrored")
+        each = max(recipe.batch_size // gpus, 1)
+        add(ONE, devices=1, batch_size=each)
+        all_gpus = {"devices": gpus, "strategy": "mirrored", "batch_size": each * gpus}
+        add(f"{gpus} devices, mirrored", ONE, **all_gpus)
     elif not gpus and len(cores) > 1:
         # A CPU device has half of the cores, so that there are two of a kind.
         sides = tuple(cores[: len(cores) // 2]), tuple(cores[len(cores) // 2 :][: len(cores) // 2])
@@ -194,6 +196,7 @@ _here = {}
 
 def _take_place(setting, worker, addresses):
     """The cores and devices of a worker: before TensorFlow does anything."""
+    distribution.share_gpus()
     if setting.cores[worker]:
         os.sched_setaffinity(0, setting.cores[worker])
     if setting.workers > 1:

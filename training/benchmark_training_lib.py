@@ -10,7 +10,14 @@ import statistics
 import numpy as np
 import tqdm
 
-from training import benchmark_scaling, benchmark_training_tables, material, pictures, records
+from training import (
+    benchmark_scaling,
+    benchmark_training_tables,
+    distribution,
+    material,
+    pictures,
+    records,
+)
 from training.data import sets
 from training.data.examples import Form
 from training.recipes import RECIPES
@@ -34,6 +41,7 @@ def run(config, workdir):
     """
     load_before = os.getloadavg()[0]
     config.check()
+    distribution.share_gpus()
     workdir = pathlib.Path(workdir)
     records.refuse_other_run(workdir, config)
     recipe = _recipe(config)

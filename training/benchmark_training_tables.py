@@ -70,12 +70,19 @@ def _step(step):
 
 
 def _computed(part):
-    header = ("computed, not measured", "devices", "batch", "ms of work", "ms of bytes")
+    header = (
+        "computed, not measured",
+        "devices",
+        "precision",
+        "batch",
+        "ms of work",
+        "ms of bytes",
+    )
     rows = [(*header, "ms of latency", "examples a second", "of linear")]
     for name, row in part["machines"].items():
         rows.append(
             [
-                *(name, row["devices"], row["batch_size"]),
+                *(name, row["devices"], row["precision"], row["batch_size"]),
                 *(f"{row[f'milliseconds_of_{of}']:.2f}" for of in ("work", "bytes", "latency")),
                 row["examples_a_second"],
                 f"{row['share_of_linear']:.0%}",

@@ -51,6 +51,12 @@ def _tpu():
     return tf.distribute.TPUStrategy(resolver)
 
 
+def share_gpus():
+    """Has TensorFlow take memory of GPUs as it needs it, not all: several processes use them."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
 def check_batch_size(strategy, batch_size, name="batch_size"):
     """Raises `UserError` for a batch, of the flag of this name, that cannot be shared evenly."""
     replicas = strategy.num_replicas_in_sync
@@ -62,14 +68,15 @@ def check_batch_size(strategy, batch_size, name="batch_size"):
 
 
 def check_jit_compile(strategy, jit_compile):
-    """Raises `UserError` where XLA cannot compile: several processors are one device to it."""
+    """Raises `UserError` where XLA cannot compile: Keras has it compile all replicas as one."""
     if not jit_compile or strategy.num_replicas_in_sync == 1:
         return
     devices = strategy.extended.worker_devices
-    if len(devices) > 1 and tf.DeviceSpec.from_string(devices[0]).device_type == "CPU":
+    kind = tf.DeviceSpec.from_string(devices[0]).device_type
+    if len(devices) > 1 and kind != "TPU":
         raise UserError(
-            f"--jit_compile does not work for {len(devices)} CPU devices: leave it out, or give "
-            "--strategy=none."
+            f"--jit_compile does not work for {len(devices)} {kind} devices of one process: leave "
+            "it out, or give --strategy=none."
         )
 
 

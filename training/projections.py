@@ -76,6 +76,7 @@ def computed(machine, forward_flops, gradient_bytes, all_reduces, batch_size):
     step = work + moved + waits
     return {
         "devices": machine.devices,
+        "precision": machine.precision,
         "batch_size": batch_size * machine.devices,
         "milliseconds_of_work": round(1000 * work, 3),
         "milliseconds_of_bytes": round(1000 * moved, 3),

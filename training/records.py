@@ -10,6 +10,8 @@ import platform
 import resource
 import subprocess
 
+import tensorflow as tf
+
 from training import files
 from training.errors import UserError
 from training.lock import LOCK
@@ -110,7 +112,15 @@ def environment():
         "machine": platform.platform(),
         "cpu": _cpu_name(),
         "cpu_cores": len(os.sched_getaffinity(0)),
+        "accelerators": _accelerators(),
     }
+
+
+def _accelerators():
+    """Names of the devices that TensorFlow sees beside the processor."""
+    devices = [d for d in tf.config.list_physical_devices() if d.device_type != "CPU"]
+    details = [tf.config.experimental.get_device_details(device) for device in devices]
+    return [of.get("device_name", d.device_type) for d, of in zip(devices, details)]
 
 
 def _cpu_name():
@@ -173,6 +183,7 @@ def drop_rows_after(path, step):
 
 
 def read_log(path):
-    """The rows of a CSV log, as dictionaries of floats."""
+    """The whole rows of a CSV log, as dictionaries of floats; a kill may have cut the last."""
     with pathlib.Path(path).open(newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]
+    return [{name: float(value) for name, value in row.items()} for row in rows]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from unittest import mock
 
 import keras
 import numpy as np
@@ -51,7 +52,7 @@ def test_an_export_as_it_was_made_passes(encoder, folder, compared):
     names = ["checksums", "signature serving_default", "signature again", "trainability"]
     assert sorted(checks) == sorted(names)
     assert all(well for _, well in checks.values()), checks
-    assert checks["trainability"][0] == "8 variables, 6 trainable, 6 with a gradient"
+    assert checks["trainability"][0] == "8 variables, 6 trainable, 6 moved by a step"
 
 
 @pytest.mark.parametrize("change", [0.1, np.nan])
@@ -71,8 +72,17 @@ def test_a_signature_that_nothing_is_expected_of_is_noticed(encoder, folder):
 def test_a_changed_file_is_noticed(folder):
     (folder / "fingerprint.pb").write_bytes(b"")
     assert found(str(folder))["checksums"] == ("differ: fingerprint.pb", False)
-    (folder / archives.SUMS).unlink()
-    assert not found(str(folder))["checksums"][1]
+    for content in (None, "not sums"):
+        (folder / archives.SUMS).unlink()
+        if content:
+            (folder / archives.SUMS).write_text(content)
+        checks = found(str(folder))
+        assert list(checks) == ["checksums"] and not checks["checksums"][1]  # Nothing was run.
+        (folder / archives.SUMS).touch()
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    assert found(str(tmp_path / "nowhere")) == {"checksums": mock.ANY}
 
 
 def test_a_graph_that_cannot_be_trained_is_noticed(tmp_path):
@@ -82,7 +92,7 @@ def test_a_graph_that_cannot_be_trained_is_noticed(tmp_path):
     saved_model.write(encoder, SPEC, tmp_path / "export")
     archives.write_sums(tmp_path / "export")
     checks = found(str(tmp_path / "export"))
-    assert checks["trainability"] == ("2 variables, 2 trainable, 0 with a gradient", False)
+    assert checks["trainability"] == ("2 variables, 2 trainable, 0 moved by a step", False)
 
 
 @pytest.mark.slow

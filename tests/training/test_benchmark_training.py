@@ -194,7 +194,7 @@ def test_a_step_elsewhere_is_work_bytes_and_latency():
     assert record["share_of_linear"] == round(0.6 / 0.62, 3)
     part = {"all_reduces": 5, "machines": {"mine": record}}
     text = benchmark_training_tables._computed(part)
-    assert "| mine | 4 | 80 | 600.00 | 15.00 | 5.00 | 129 | 97% |" in text
+    assert "| mine | 4 | float32 | 80 | 600.00 | 15.00 | 5.00 | 129 | 97% |" in text
     assert "mine: https://example.org." in text
     assert all(one.sources for one in projections.MACHINES.values())
 
