@@ -44,7 +44,10 @@ def write(encoder, formats, folder):
     differences = {}
     for name in formats:
         path = folder / FILES[name]
-        encoder.export(str(path), format=name, verbose=False)
+        try:
+            encoder.export(str(path), format=name, verbose=False)
+        except ValueError as error:  # This version of Keras may not know it.
+            raise UserError(f"--formats={name} failed: {str(error).splitlines()[0]}") from error
         differences[name] = float(np.abs(run[name](path, inputs) - expected).max())
         if not differences[name] <= TOLERANCE:
             raise UserError(

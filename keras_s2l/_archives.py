@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import lzma
 import os
 import pathlib
 import re
@@ -14,7 +15,7 @@ CHECKSUMS = "SHA256SUMS"
 _CHUNK = 1 << 20
 # The last two: of two members of one name, or one within another that is a file.
 _DAMAGE = (
-    *(tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile),
+    *(tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError),
     *(FileExistsError, NotADirectoryError),
 )
 
@@ -60,11 +61,12 @@ def _extract(archive, folder):
 def _extract_member(tar, member, folder):
     parts = pathlib.PurePosixPath(member.name).parts
     outside = member.name.startswith("/") or ".." in parts or "\\" in member.name
-    if outside or not (member.isfile() or member.isdir()):
+    # A sparse file of a few bytes could fill the disk.
+    if outside or member.issparse() or not (member.isfile() or member.isdir()):
         raise ValueError(
             "an archive of a SavedModel may hold files and folders within its own folder, and "
             f"nothing else. It holds {member.name!r}, which "
-            + ("lies outside" if outside else "is a link or a device")
+            + ("lies outside" if outside else "is a link, a device or sparse")
         )
     target = folder.joinpath(*parts)
     if member.isdir():
@@ -93,10 +95,12 @@ def verify_checksums(folder, open_file=open, listdir=os.listdir):
         listdir: Lists a folder.
 
     Raises:
-        ValueError: If a file differs or is missing, or the list cannot be read.
+        ValueError: If a file differs or is missing, the list cannot be read, or it leaves out
+            `saved_model.pb`, the graph.
     """
     folder = os.fspath(folder)
-    if CHECKSUMS not in listdir(folder):
+    names, listed = listdir(folder), set()
+    if CHECKSUMS not in names:
         return
     with open_file(os.path.join(folder, CHECKSUMS), "rb") as file:
         lines = file.read().decode("utf-8", errors="replace").splitlines()
@@ -108,6 +112,7 @@ def verify_checksums(folder, open_file=open, listdir=os.listdir):
                 f"folder. It holds {line!r}"
             )
         expected, name = match[1].lower(), match[2]
+        listed.add(name.removeprefix("./"))
         try:
             with open_file(os.path.join(folder, name), "rb") as file:
                 found = sha256(file)
@@ -118,6 +123,8 @@ def verify_checksums(folder, open_file=open, listdir=os.listdir):
                 f"{name} in {folder} {'is missing' if found is None else 'differs'}, by its line "
                 f"in {CHECKSUMS}: it was damaged or changed; get the folder again"
             )
+    if "saved_model.pb" in names and "saved_model.pb" not in listed:
+        raise ValueError(f"{CHECKSUMS} in {folder} has no line of saved_model.pb: get it again")
 
 
 def sha256(file):

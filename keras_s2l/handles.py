@@ -67,10 +67,18 @@ def resolve(handle):
             name = f"sha256-{_archives.sha256(file)}"
         return _checked(_cached(name, _open, path))
     if not os.path.isdir(path):
-        import tensorflow_hub  # Costs half a second.
-
-        path = tensorflow_hub.resolve(path)
+        path = _resolved_by_hub(path)
     return _checked(path)
+
+
+def _resolved_by_hub(handle):
+    import tensorflow as tf
+    import tensorflow_hub  # Costs half a second.
+
+    try:
+        return tensorflow_hub.resolve(handle)
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
 
 
 def _path_of(url):

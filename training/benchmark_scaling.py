@@ -165,8 +165,12 @@ class Timed:
             for _ in self.setting.cores
         ]
         addresses = [f"127.0.0.1:{port}" for port in _free_ports(self.setting.workers)]
-        for worker, pool in enumerate(self._pools):
-            pool.submit(_take_place, self.setting, worker, addresses).result()
+        try:
+            for worker, pool in enumerate(self._pools):
+                pool.submit(_take_place, self.setting, worker, addresses).result()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exception):

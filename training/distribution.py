@@ -138,12 +138,12 @@ def refuse_different_steps(strategy, step):
 
 
 @contextlib.contextmanager
-def loss_of_a_worker_is_one_line(strategy, saved_steps):
+def loss_of_a_worker_is_one_line(strategy, what_then):
     """Makes one line of what TensorFlow raises when another worker has ended.
 
     Args:
         strategy: As `make_strategy` gives it.
-        saved_steps: Function that gives the steps that have a checkpoint.
+        what_then: Function that says what the same command does when started again.
 
     Raises:
         UserError: If another worker was lost.
@@ -153,10 +153,9 @@ def loss_of_a_worker_is_one_line(strategy, saved_steps):
     except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
         if not _across_workers(strategy) or "Collective ops is aborted" not in str(error):
             raise
-        step = max(saved_steps(), default=0)
         raise UserError(
             "Another worker was lost, or ended with an error of its own. Start the same command on "
-            f"all workers again: it goes on from step {step}."
+            f"all workers again: {what_then()}."
         ) from error
 
 

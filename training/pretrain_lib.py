@@ -51,7 +51,11 @@ def run(config, workdir):
     distribution.check_jit_compile(strategy, config.jit_compile)
     workdir = pathlib.Path(workdir)
     saved_steps = Checkpoints(workdir / workdirs.CHECKPOINTS).steps
-    with distribution.loss_of_a_worker_is_one_line(strategy, saved_steps):
+
+    def what_then():
+        return f"it goes on from step {max(saved_steps(), default=0)}"
+
+    with distribution.loss_of_a_worker_is_one_line(strategy, what_then):
         return _run(config, workdir, strategy, began)
 
 

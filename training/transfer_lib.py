@@ -55,9 +55,10 @@ def run(config, workdir):
     if is_chief:
         records.write_config(workdir, config)
     drawn = [labelled_set(num_recordings, config, draw) for draw in range(config.seeds)]
-    rows = transfer_rows.make(config, metadata, splits, drawn)
-    with strategy.scope():
-        tasks = _tasks(config, data_set.tasks, splits, drawn, rows, is_chief)
+    with distribution.loss_of_a_worker_is_one_line(strategy, lambda: "it begins anew"):
+        rows = transfer_rows.make(config, metadata, splits, drawn)
+        with strategy.scope():
+            tasks = _tasks(config, data_set.tasks, splits, drawn, rows, is_chief)
     report = {
         "config": records.as_json(config),
         "encoder": {name: metadata[name] for name in ("name", "embedding", "dimensions")},

@@ -85,6 +85,7 @@ def test_the_card_says_what_the_records_of_the_run_say(workdir, export):
     assert f"patch_accuracy {accuracy:.4g} (patches in their place; chance 0.111)" in card
     assert report["environment"]["commit"] in card and "patches in a grid of 3 x 3" in card
     assert "(any, 24, 24, 1)" in card and "in [0, 1], of shape [24, 24, 1]" in card
+    assert "sigma 1.0" in card and "temperature" not in card and "max_shift" not in card
     for heading in ("Input and output", "Training", "What it is not good for", "Licence"):
         assert f"## {heading}" in card
     for name in ("model-metadata.json", "model-instance-metadata.json"):
@@ -105,6 +106,7 @@ def test_a_checkpoint_is_exported_with_what_was_measured_then(workdir, tmp_path)
     assert measured["held_out"]["patch_accuracy"] == row["val_patch_accuracy"]
     assert not_measured["held_out"] == {}
     assert "Nothing was measured at this step" in (tmp_path / "3" / "MODEL_CARD.md").read_text()
+    assert not (tmp_path / "3" / "picture.png").exists()  # That of the run shows its end.
 
 
 def test_what_is_no_checkpoint_is_refused(workdir, tmp_path):
@@ -127,6 +129,27 @@ def test_an_export_is_replaced_only_if_asked_for(workdir, export):
     export_lib.run(sources.of_run(workdir), export, overwrite=True)
     assert (export / "saved_model.pb").stat().st_mtime_ns > before
     assert {path.name for path in export.parent.iterdir()} == {"mine", "mine.tar.gz"}
+
+
+def test_an_export_that_holds_something_else_is_not_replaced(workdir, export, monkeypatch):
+    (export / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="files that no export made"):
+        export_lib.run(sources.of_run(workdir), export, overwrite=True)
+    assert (export / "notes.txt").read_text() == "mine"
+    (export / "notes.txt").unlink()
+
+
+def test_what_appears_meanwhile_is_not_replaced(workdir, monkeypatch, tmp_path):
+    def while_others_write(made, folder):
+        (tmp_path / "export").mkdir()
+        (tmp_path / "export" / "mine.txt").write_text("keep")
+        return ""
+
+    monkeypatch.setattr(export_lib, "_check_in_fresh_process", while_others_write)
+    with pytest.raises(UserError, match="holds something already"):
+        export_lib.run(sources.of_run(workdir), tmp_path / "export")
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+    assert (tmp_path / "export" / "mine.txt").read_text() == "keep"
 
 
 def test_other_files_are_never_replaced(workdir, tmp_path):

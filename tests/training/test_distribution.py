@@ -100,6 +100,16 @@ def test_replicas_evaluate_each_example_once_in_as_many_batches(num_examples, wo
     assert sorted(seen) == list(range(num_examples))
 
 
+@pytest.mark.parametrize("share", [stream.WHOLE, Share(0, 1, 2)])
+def test_a_batch_may_come_from_all_over_the_examples(share):
+    """Neighbours may be alike: one note at two velocities."""
+    batches = stream.evaluation_stream(
+        np.arange(12), lambda stored, index: stored, 4, share, apart=True
+    )
+    in_order = np.concatenate(list(batches))
+    np.testing.assert_array_equal(in_order, [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11])
+
+
 @pytest.mark.slow
 def test_two_replicas_train_and_measure_as_one_device():
     """In float32; all objectives in float64, without its rounding, in test_devices.py."""
