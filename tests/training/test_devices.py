@@ -114,15 +114,15 @@ def test_two_workers_with_two_devices_each_end_as_one_device(tmp_path):
     assert_same_run(several, alone)
 
 
-@pytest.mark.parametrize("kind", ["CPU", "GPU"])
+@pytest.mark.parametrize("kind", ["CPU", "GPU", "TPU"])
 @pytest.mark.parametrize("devices", [1, 2])
-def test_xla_is_refused_for_several_processors_alone(devices, kind):
+def test_xla_is_refused_for_several_devices_of_a_process_but_for_tpus(devices, kind):
     names = [f"/job:localhost/replica:0/task:0/device:{kind}:{n}" for n in range(devices)]
     extended = types.SimpleNamespace(worker_devices=names)
     strategy = types.SimpleNamespace(num_replicas_in_sync=devices, extended=extended)
     distribution.check_jit_compile(strategy, False)
-    if devices == 2 and kind == "CPU":
-        with pytest.raises(UserError, match="--jit_compile does not work for 2 CPU devices"):
+    if devices == 2 and kind != "TPU":
+        with pytest.raises(UserError, match=f"--jit_compile does not work for 2 {kind} devices"):
             distribution.check_jit_compile(strategy, True)
     else:
         distribution.check_jit_compile(strategy, True)
