@@ -53,7 +53,7 @@ def expected_ranks(rows, sigma, present, noise):
         # Each score counts itself as half below.
         return total(rows, scale, present, above) - 0.5, pullback
 
-    scale = ops.cast(noises.scale(noise, sigma), rows.dtype)
+    scale = ops.convert_to_tensor(noises.scale(noise, sigma), dtype=rows.dtype)
     return ranks_of(rows, scale) if present is None else ranks_of(rows, scale, present)
 
 
