@@ -11,9 +11,10 @@ INSTALLED := $(VENV)/installed
 demo: $(INSTALLED)
 	$(BIN)/python -m training.demo --workdir=runs/demo
 
-# Each process takes 2 GiB; a file's tests share what they made, so they stay in one.
+# A file's tests share what they made, so they stay in one process. Compiled programs stay in memory:
+# two processes came to 18 GB.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=2 --dist=loadfile
 
 # Keras runs on one backend a process. PyTorch has an environment of its own, for its size.
 test-backends: $(INSTALLED) $(TORCH)/installed
