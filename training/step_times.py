@@ -37,11 +37,7 @@ class Steps:
 
     def seconds(self, count):
         """Of a step, by so many of them, without the input pipeline."""
-        began = time.perf_counter()
-        for _ in range(count):
-            logs = self._step(self._same)
-        _wait_for(logs)
-        return (time.perf_counter() - began) / count
+        return _of_calls(lambda: self._step(self._same), count)
 
     def fit(self, count):
         """Of a step, by a `fit` of so many of them."""
