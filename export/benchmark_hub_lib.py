@@ -87,7 +87,8 @@ def _metadata(export):
 def _built(metadata):
     """The encoder of an export as plain Keras layers."""
     # Keras empties what it reads.
-    encoder = keras.saving.deserialize_keras_object(copy.deepcopy(metadata["architecture"]))
+    architecture = metadata["architectures"][metadata["embedding"]]
+    encoder = keras.saving.deserialize_keras_object(copy.deepcopy(architecture))
     encoder.build((None, *_example_shape(metadata, None)))
     return encoder
 

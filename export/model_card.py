@@ -7,6 +7,7 @@ import re
 import keras
 
 from export.saved_model import DEFAULT
+from keras_s2l.pretext_model import EMBEDDINGS
 from training import records
 from training.config import NOT_STATED_IN_THE_PAPER
 from training.recipes import RECIPES
@@ -27,8 +28,8 @@ TERMS = {  # Of the data, where their authors state some.
 def metadata(made, source):
     """What `metadata.json` holds, of `encoders.Made` and `sources.Source`.
 
-    Everything is taken from the records of the run. From `architecture` a reader builds the same
-    encoder untrained.
+    Everything is taken from the records of the run. From `architectures` a reader builds the same
+    encoder untrained, whichever embedding it gives.
     """
     config = records.as_json(source.config)
     for field in dataclasses.fields(source.config):
@@ -58,7 +59,11 @@ def metadata(made, source):
             },
             "environment": source.environment,
         },
-        "architecture": keras.saving.serialize_keras_object(made.encoder),
+        "architectures": {
+            name: keras.saving.serialize_keras_object(layer)
+            for name, (layer, _) in made.further.items()
+            if name in EMBEDDINGS
+        },
     }
 
 

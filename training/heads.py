@@ -17,10 +17,12 @@ class Answers:
         num_classes: Of a classification; `None` for a regression with squared error.
         multi_label: Whether an example may be of several classes, or none: labels are booleans
             `(examples, num_classes)`.
+        tolerances: Of a regression: errors, in the unit of the labels.
     """
 
     num_classes: int | None
     multi_label: bool = False
+    tolerances: tuple = ()
 
     def loss(self):
         """Of outputs `(batch, num_classes)`, logits, or `(batch, 1)`."""
@@ -44,16 +46,21 @@ class Answers:
         return ((labels - offset) / unit).astype("float32")
 
     def measure(self, outputs, labels, training_labels):
-        """Accuracy; of several labels the mean over the classes of the average precision; of a
-        regression the mean squared error in the squared unit of the labels.
+        """How good outputs are, a list of numbers.
+
+        The accuracy; of several labels the mean over the classes of the average precision; of a
+        regression the mean squared error in the squared unit of the labels, and the share of the
+        errors within each tolerance.
         """
         if self.num_classes is None:
             offset, unit = self.unit(training_labels)
-            return float(np.mean((outputs[:, 0] * unit + offset - labels) ** 2))
+            errors = np.abs(outputs[:, 0] * unit + offset - labels)
+            shares = [float(np.mean(errors <= tolerance)) for tolerance in self.tolerances]
+            return [float(np.mean(errors**2)), *shares]
         if self.multi_label:
             held = np.asarray(labels).any(axis=0)  # A class that no example is of has none.
-            return float(metrics.average_precision_score(labels[:, held], outputs[:, held]))
-        return float(np.mean(outputs.argmax(axis=1) == labels))
+            return [float(metrics.average_precision_score(labels[:, held], outputs[:, held]))]
+        return [float(np.mean(outputs.argmax(axis=1) == labels))]
 
 
 def layers(answers, config):

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from training import models, objectives
-from training.data import stream
+from training.data import recordings, stream
 from training.data.augmentation import Augmentation
 from training.data.examples import as_inputs
 from training.data.orders import Orders
@@ -59,6 +59,7 @@ def load(config, data_set):
         data_set.load(config, split) for split in (data_set.unlabelled, data_set.held_out)
     )
     left_out = {**train.left_out, **held_out.left_out}
+    train = _share(train, config)
     said = f", something of {len(left_out)} left out" if left_out else ""
     print(f"{len(train)} examples to learn from, {len(held_out)} held out{said}", flush=True)
     if objectives.is_contrastive(config):
@@ -73,6 +74,18 @@ def load(config, data_set):
         measured,
         _pictured(validation_of(config, train.kind, measured[chosen])),
     )
+
+
+def _share(part, config):
+    """Some of the recordings of a split; with one seed a smaller share is part of a larger one."""
+    if config.data_share == 1:
+        return part
+    starts = part.starts()
+    count = max(round(config.data_share * len(starts)), 1)
+    chosen = np.sort(np.random.default_rng(config.seed).permutation(len(starts))[:count])
+    index, _ = recordings.windows_of(starts, len(part), chosen)
+    # What is left out lies in a file: the share alone is brought to memory.
+    return dataclasses.replace(part, inputs=part.inputs[index], labels={}, groups=None)
 
 
 def _pictured(batches):

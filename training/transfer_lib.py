@@ -61,7 +61,10 @@ def run(config, workdir):
             tasks = _tasks(config, data_set.tasks, splits, drawn, rows, is_chief)
     report = {
         "config": records.as_json(config),
-        "encoder": {name: metadata[name] for name in ("name", "embedding", "dimensions")},
+        "encoder": {
+            "name": metadata["name"],
+            "embedding": config.embedding or metadata["embedding"],
+        },
         "environment": records.environment(),
         "recordings": {split: len(part.starts()) for split, part in splits.items()},
         "left_out": {name: why for part in splits.values() for name, why in part.left_out.items()},
@@ -89,12 +92,17 @@ def _metadata(config):
             "`python -m export.export_encoder` made."
         )
     metadata = records.read_json(folder / "metadata.json")
-    lacking = {"name", "input", "embedding", "dimensions", "architecture"} - set(metadata)
+    lacking = {"name", "input", "embedding", "dimensions", "architectures"} - set(metadata)
     if lacking or "kind" not in metadata["input"]:
         lacking = sorted(lacking) or ["the kind of its input"]
         raise UserError(
             f"{folder}/metadata.json is not one of this version's: it lacks {lacking}. Export the "
             "encoder again."
+        )
+    if config.embedding and config.embedding not in metadata["architectures"]:
+        raise UserError(
+            f"--embedding must be {' or '.join(metadata['architectures'])} of this encoder. "
+            f"Received: {config.embedding}."
         )
     return metadata
 
@@ -151,18 +159,19 @@ def _tasks(config, data_tasks, splits, drawn, rows, show_progress=True):
         for name_of_task, task in data_tasks.items():
             labels = [_labels(splits[split], name_of_task) for split in ("train", task.test_split)]
             labels, num_classes = _numbered(labels, task)
-            answers = heads.Answers(num_classes, task.multi_label)
-            tasks[name_of_task] = {"metric": task.metric}
+            answers = heads.Answers(num_classes, task.multi_label, tuple(task.within.values()))
+            measured = {name_of_task: task.metric, **dict.fromkeys(task.within, "accuracy")}
+            tasks |= {name: {"metric": metric} for name, metric in measured.items()}
             for name, row in rows.items():
                 learner = row.learner(answers)
                 test = row.measured(task.test_split, labels[1])
-                cells = tasks[name_of_task][name] = {}
                 for count in config.num_labels:
                     scores = []
                     for chosen in drawn:
                         scores.append(learner.score(row.labelled(chosen[:count], labels[0]), test))
                         progress.update()
-                    cells[str(count)] = spread(scores)
+                    for what, of_draws in zip(measured, zip(*scores)):
+                        tasks[what].setdefault(name, {})[str(count)] = spread(of_draws)
     return tasks
 
 
@@ -193,9 +202,10 @@ def labelled_set(num_recordings, config, draw):
 
 
 def spread(scores):
-    """min, median and max over label draws."""
+    """min, median and max over label draws, and the scores themselves."""
     cell = {"min": np.min(scores), "median": np.median(scores), "max": np.max(scores)}
-    return {name: round(float(value), 4) for name, value in cell.items()}
+    cell = {name: round(float(value), 4) for name, value in cell.items()}
+    return {**cell, "draws": [round(float(score), 4) for score in scores]}
 
 
 def table(tasks):

@@ -24,13 +24,16 @@ def make(config, metadata, splits, drawn):
         splits: `Examples` by split.
         drawn: Of each draw the numbers of the training recordings whose labels are used.
     """
-    architecture, shape = metadata["architecture"], _input_shape(metadata)
+    embedding = config.embedding or metadata["embedding"]
+    architecture, shape = metadata["architectures"][embedding], _input_shape(metadata)
     if config.protocol == "frozen":
-        encoders = {
-            "pretrained": keras_s2l.HubEncoder(config.encoder, trainable=False),
-            "untrained": _fresh(architecture, shape, config.seed),
-            "calibrated": _calibrated(architecture, shape, config.seed, splits["train"]),
-        }
+        signature = config.embedding or None
+        pretrained = keras_s2l.HubEncoder(config.encoder, trainable=False, signature=signature)
+        encoders = {"pretrained": pretrained}
+        if config.baselines:
+            encoders["untrained"] = _fresh(architecture, shape, config.seed)
+            part = splits["train"]
+            encoders["calibrated"] = _calibrated(architecture, shape, config.seed, part)
         return {
             name: FrozenRow(encoder, config, splits, drawn) for name, encoder in encoders.items()
         }

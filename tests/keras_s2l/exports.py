@@ -27,8 +27,9 @@ def write_audio(encoder, folder):
     inputs = tf.TensorSpec((None, None), tf.float32, name="waveforms")
     saved_model.write(encoder, inputs, folder)
     described = {"kind": "audio", "sample_rate": 16000, "window_samples": 1000}
-    architecture = keras.saving.serialize_keras_object(encoder)
-    records.write_json(folder / METADATA, {"input": described, "architecture": architecture})
+    architectures = {"levels": keras.saving.serialize_keras_object(encoder)}
+    metadata = {"input": described, "embedding": "levels", "architectures": architectures}
+    records.write_json(folder / METADATA, metadata)
 
 
 def write_image_vectors(folder):

@@ -62,6 +62,34 @@ def test_spectrograms_are_stored_where_they_are_smaller_and_computed_where_wavef
                 assert sorted(order) == list(range(6))
 
 
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_share_of_the_data_is_of_whole_recordings_and_part_of_a_larger_share(mapped, tmp_path):
+    sounds = waveforms(30)
+    if mapped:
+        sounds = prepared("sounds", tmp_path, ((sound, {}, "") for sound in sounds)).inputs
+    groups = np.repeat(np.arange(10), 3)  # Three windows each.
+    examples = Examples("audio", sounds, sample_rate=16000, groups=groups)
+    data_set = DataSet("audio", lambda config, split: examples, "test", {})
+
+    def learnt_from(share, seed=0):
+        config = config_of("notes", data_share=share, seed=seed, cache_dir=str(tmp_path))
+        loaded = material.load(config, data_set)
+        assert len(loaded.held_out) == 30
+        everything = material.load(config_of("notes", cache_dir=str(tmp_path)), data_set).examples
+        same = [[np.array_equal(x, y) for y in everything] for x in loaded.examples]
+        return np.argmax(same, axis=1).tolist(), loaded.sha256
+
+    (small, of_small), (large, of_large), (other, _) = (
+        learnt_from(0.3),
+        learnt_from(0.6),
+        learnt_from(0.3, seed=1),
+    )
+    assert len(small) == 9 and len(large) == 18 and of_small != of_large
+    assert all(small[i : i + 3] == [small[i] + j for j in range(3)] for i in (0, 3, 6))
+    assert set(small) < set(large) and set(small) != set(other)
+    assert learnt_from(0.3) == (small, of_small)
+
+
 def test_pictures_are_given_between_0_and_1():
     four = pictures(4)
     ((x, _),) = material.batches_of(config_of("digit_scenes", jitter=0), "image", four, 0, 1)

@@ -125,7 +125,8 @@ def test_a_recipe_runs_from_data_to_a_transfer_report(recipe, tmp_path):
         **where,
     )
     tasks = transfer_lib.run(transfer, tmp_path / "transfer")["tasks"]
-    assert set(tasks) == set(sets.of(config).tasks)
+    known = sets.of(config).tasks
+    assert set(tasks) == set(known).union(*(task.within for task in known.values()))
     for rows in tasks.values():
         for encoder in ("pretrained", "untrained", "calibrated"):
             assert np.isfinite(rows[encoder]["30"]["median"])
@@ -318,6 +319,25 @@ def test_every_protocol_compares_what_it_says(exported, protocol, head, rows, tm
         assert list(cells) == ["metric", *rows]
         assert all(np.isfinite(cells[name]["20"]["median"]) for name in rows)
     assert (tmp_path / "transfer/pictures/transfer.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("embedding", ["fc", "patches"])
+def test_any_embedding_of_an_export_is_measured(exported, embedding, tmp_path):
+    recipe, encoder = exported
+    few = {"num_labels": (20,), "seeds": 2, "head_steps": 2}
+    own = TransferConfig(data=recipe, encoder=encoder, **few)
+    other = dataclasses.replace(own, embedding=embedding, baselines=False)
+    reports = [transfer_lib.run(own, tmp_path / "own"), transfer_lib.run(other, tmp_path / "other")]
+    assert [report["encoder"]["embedding"] for report in reports] == ["levels", embedding]
+    for name, cells in reports[1]["tasks"].items():
+        assert list(cells) == ["metric", "pretrained"]
+        own_cells = reports[0]["tasks"][name]["pretrained"]["20"]
+        assert len(cells["pretrained"]["20"]["draws"]) == len(own_cells["draws"]) == 2
+    tasks = [report["tasks"] for report in reports]
+    assert any(tasks[0][n]["pretrained"] != tasks[1][n]["pretrained"] for n in tasks[0])
+    unknown = dataclasses.replace(own, embedding="fx")
+    with pytest.raises(UserError, match="--embedding must be fc or patches or levels"):
+        transfer_lib.run(unknown, tmp_path / "unknown")
 
 
 def test_an_encoder_of_pictures_is_not_given_sounds_nor_the_other_way_round(exported, tmp_path):

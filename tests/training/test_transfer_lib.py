@@ -28,7 +28,8 @@ def clusters(count, seed):
 
 
 def test_a_head_tells_clusters_apart():
-    assert Head(2, Answers(3), CONFIG).score(clusters(200, 0), clusters(300, 1)) > 0.95
+    (accuracy,) = Head(2, Answers(3), CONFIG).score(clusters(200, 0), clusters(300, 1))
+    assert accuracy > 0.95
 
 
 def test_a_regression_head_is_measured_in_the_unit_of_the_labels():
@@ -36,8 +37,14 @@ def test_a_regression_head_is_measured_in_the_unit_of_the_labels():
     x = random.normal(size=(600, 2)).astype("float32")
     y = 60 + 10 * x[:, 0]
     config = dataclasses.replace(CONFIG, head_steps=500)
-    error = Head(2, Answers(None), config).score((x[:300], y[:300]), (x[300:], y[300:]))
+    head = Head(2, Answers(None, tolerances=(0.5, 1.0)), config)
+    error, half, whole = head.score((x[:300], y[:300]), (x[300:], y[300:]))
     assert error < 0.05 * y.var()
+    assert 0 < half < whole <= 1
+    answers = Answers(None, tolerances=(1.0,))
+    off = np.float32([[0.0], [0.95], [-1.05], [3.0]])
+    measured = answers.measure(off, np.zeros(4), np.float32([-1, 1]))
+    np.testing.assert_allclose(measured, [np.mean(off**2), 0.5], rtol=1e-5)
 
 
 def test_a_head_tells_which_classes_are_there_and_is_measured_by_average_precision():
@@ -46,8 +53,8 @@ def test_a_head_tells_which_classes_are_there_and_is_measured_by_average_precisi
     present[:, 3] = False  # Of no example: it has no precision.
     config = dataclasses.replace(CONFIG, head_steps=300)
     head = Head(4, Answers(4, multi_label=True), config)
-    learned = head.score((x[:300], present[:300]), (x[300:], present[300:]))
-    noise = head.score((x[:300], present[:300][::-1]), (x[300:], present[300:]))
+    (learned,) = head.score((x[:300], present[:300]), (x[300:], present[300:]))
+    (noise,) = head.score((x[:300], present[:300][::-1]), (x[300:], present[300:]))
     assert learned > 0.95
     assert noise < 0.6
 
@@ -81,7 +88,7 @@ def test_each_labelled_set_starts_from_the_same_head():
 def test_a_feature_that_stands_still_on_the_labels_does_not_explode():
     train, test = clusters(100, 0), clusters(300, 1)
     still = lambda x, value: np.concatenate([x, np.full((len(x), 1), value, "float32")], axis=1)  # noqa: E731
-    score = Head(3, Answers(3), CONFIG).score(
+    (score,) = Head(3, Answers(3), CONFIG).score(
         (still(train[0], 0.0), train[1]), (still(test[0], 0.01), test[1])
     )
     assert score > 0.9
@@ -112,7 +119,8 @@ ROWS = ("pretrained", "untrained", "calibrated")
 
 def test_the_table_shows_min_median_and_max():
     cell = transfer_lib.spread([0.3, 0.1, 0.2, 0.9, 0.25])
-    assert cell == {"min": 0.1, "median": 0.25, "max": 0.9}
+    draws = [0.3, 0.1, 0.2, 0.9, 0.25]
+    assert cell == {"min": 0.1, "median": 0.25, "max": 0.9, "draws": draws}
     pitch = {"min": 10.04, "median": 12.0, "max": 30.0}
     rows = {"metric": "accuracy"} | {name: {"20": cell} for name in ROWS}
     table = transfer_lib.table(
@@ -175,10 +183,10 @@ def test_end_to_end_the_encoder_learns_and_starts_anew_for_each_labelled_set():
     starts = np.arange(40)
     train = (inputs[:40], starts, sides[:40])
     first = learner.score(train, (inputs[40:], starts, sides[40:]))
-    frozen = Head(2, Answers(2), config).score(
+    (frozen,) = Head(2, Answers(2), config).score(
         (inputs[:40, :2], sides[:40]), (inputs[40:, :2], sides[40:])
     )
-    assert first > 0.95 > 0.75 > frozen
+    assert first[0] > 0.95 > 0.75 > frozen
     learner.score((inputs[:40], starts, 1 - sides[:40]), (inputs[40:], starts, sides[40:]))
     assert learner.score(train, (inputs[40:], starts, sides[40:])) == first
 
@@ -196,7 +204,7 @@ def test_end_to_end_the_windows_of_a_recording_answer_together():
     learner = EndToEnd(encoder, (4,), Answers(2), config)
     starts = np.arange(0, 90, 3)
     test = (windows_[90:], starts, sides[30:])
-    assert learner.score((windows_[:90], starts, sides[:30]), test) > 0.95
+    assert learner.score((windows_[:90], starts, sides[:30]), test)[0] > 0.95
 
 
 def brightness(count, seed):
@@ -211,7 +219,11 @@ def test_a_network_with_batch_norms_is_trained_from_labels_and_anew_for_each_tas
     model = keras_s2l.ShuffleToLearn(keras_s2l.image_backbone(1, (4, 8)), 2, "height")
     model.build((None, 12, 12, 1))
     architecture = json.loads(json.dumps(keras.saving.serialize_keras_object(model.encoder)))
-    metadata = {"architecture": architecture, "input": {"kind": "image", "shape": [12, 12, 1]}}
+    metadata = {
+        "embedding": "levels",
+        "architectures": {"levels": architecture},
+        "input": {"kind": "image", "shape": [12, 12, 1]},
+    }
     config = dataclasses.replace(CONFIG, protocol="supervised", head_steps=60, num_labels=(100,))
     config = dataclasses.replace(config, seeds=2)
     splits = {"train": brightness(200, 0), "test": brightness(200, 1)}

@@ -42,7 +42,7 @@ def export(folder):
         "input": {"kind": "image", "shape": SHAPE},
         "embedding": "levels",
         "dimensions": dimensions,
-        "architecture": keras.saving.serialize_keras_object(model.encoder),
+        "architectures": {"levels": keras.saving.serialize_keras_object(model.encoder)},
     }
     saved_model.write(model.encoder, tf.TensorSpec((None, *SHAPE)), folder)
     records.write_json(pathlib.Path(folder) / "metadata.json", metadata)

@@ -52,6 +52,7 @@ class PretrainConfig(DataConfig, DevicesConfig):
     warmup_steps: int = flag(0, "steps in which the learning rate first rises from 0")
     precision: str = flag("float32", "of the network; weights and losses are float32 in all")
     jit_compile: bool = flag(False, "have XLA compile the training step")
+    data_share: float = flag(1.0, "share of the recordings that is learnt from, drawn by the seed")
     seed: int = flag(0, "all weights, orders of examples and permutations follow from it")
     axis: str = flag("frequency", "what is cut: frequency, time, height, width or frames")
     num_patches: int = flag(10, "number of patches along the axis that are put in order")
@@ -113,8 +114,11 @@ class PretrainConfig(DataConfig, DevicesConfig):
             raise UserError(f"--channels must be 1 or 3. Received: {self.channels}.")
         if self.objective == "contrastive" and self.batch_size < 2:
             raise UserError("--batch_size must be at least 2 for --objective=contrastive.")
-        if not 0 < self.min_area <= 1:
-            raise UserError(f"--min_area must be above 0 and at most 1. Received: {self.min_area}.")
+        for name in ("min_area", "data_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UserError(
+                    f"--{name} must be above 0 and at most 1. Received: {getattr(self, name)}."
+                )
         if self.grid and min(self.grid) < 1:
             raise UserError(f"--grid must be numbers above 0, such as 3,3. Received: {self.grid}.")
         if self.total_patches < 2:

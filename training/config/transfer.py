@@ -25,6 +25,14 @@ class TransferConfig(DataConfig, DevicesConfig):
         "frozen: heads on the encoder as it is; finetune: encoder and head trained together, "
         "beside the same from fresh weights; supervised: from fresh weights alone",
     )
+    embedding: str = flag(
+        "",
+        "of the encoder: levels, patches, or fc, which is the paper's; if not given its own",
+        protocol=("frozen", "supervised"),
+    )
+    baselines: bool = flag(
+        True, "measure the same encoder untrained beside it", protocol=("frozen",)
+    )
     head: str = flag("mlp", "a perceptron of three layers, as in the paper, or a linear probe")
     head_units: int = flag(128, "width of the two hidden layers of the head", head=("mlp",))
     head_steps: int = flag(300, "training steps of each head, or of encoder and head together")

@@ -21,7 +21,10 @@ from training.data.examples import Examples
 from training.errors import UserError
 
 NUM_TRAIN, NUM_TEST = 4000, 1000  # Generated clips and stills.
-SEMITONES = "mean squared error in semitones²"
+PITCH = {
+    "metric": "mean squared error in semitones²",
+    "within": {"pitch within a semitone": 1.0},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +35,13 @@ class Task:
         test_split: Where it is measured.
         metric: "accuracy" of one class for each example, "mean average precision" of any number of
             classes, or the name of a squared error for a regression.
+        within: Of a regression also the share of the answers that err by so much at most, by the
+            name of what is told so well.
     """
 
     test_split: str
     metric: str = "accuracy"
+    within: dict = dataclasses.field(default_factory=dict)
 
     @property
     def multi_label(self):
@@ -196,7 +202,7 @@ SETS = {
         tasks={
             "family": Task("test_instruments"),
             "instrument": Task("test_notes"),
-            "pitch": Task("test_instruments", SEMITONES),
+            "pitch": Task("test_instruments", **PITCH),
         },
     ),
     "moving_digits": DataSet(
@@ -228,7 +234,7 @@ PUBLISHED = {
         tasks={
             "family": Task("test"),
             "instrument": Task("test_notes"),  # Train and test share no instrument.
-            "pitch": Task("test", SEMITONES),
+            "pitch": Task("test", **PITCH),
         },
     ),
     "nsynth_gansynth": DataSet(
@@ -238,7 +244,7 @@ PUBLISHED = {
         tasks={
             "family": Task("test"),
             "instrument": Task("test"),
-            "pitch": Task("test", SEMITONES),
+            "pitch": Task("test", **PITCH),
         },
     ),
     "speech_commands": DataSet("audio", None, "validation", {"label": Task("test")}),
