@@ -17,5 +17,6 @@ from training.config.pretrain import (
     SCHEDULES,
     PretrainConfig,
 )
+from training.config.reproduce import ReproduceConfig
 from training.config.soak import SoakConfig
 from training.config.transfer import HEADS, PROTOCOLS, TransferConfig

@@ -1,0 +1,84 @@
+"""Programs are run once, in order, several at a time, and go on where they were."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from training.errors import UserError
+from training.experiments.cells import PRETRAIN, TRANSFER, Cell, Runner
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
+PROGRAM = "tests.training.experiments.program"
+
+
+def cell(folder, *arguments, kind=PRETRAIN, needs=None):
+    return Cell(kind, folder, (PROGRAM, f"--workdir={folder}", *arguments), needs)
+
+
+def runs(folder, name):
+    return int((folder / name / "runs.txt").read_text())
+
+
+def test_what_is_done_is_not_done_again_and_what_needs_it_comes_after(tmp_path, capsys):
+    some = [cell("b", needs="a"), cell("a"), cell("c", needs="b")]
+    Runner(tmp_path, jobs=2).run(some)
+    ended = [float((tmp_path / name / "ended").read_text()) for name in "abc"]
+    assert ended == sorted(ended)
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 3 and "1 of 3, a: " in said[0] and said[2].endswith("about 0 min left")
+    Runner(tmp_path, jobs=1).run([*some, cell("d")])
+    assert [runs(tmp_path, name) for name in "abcd"] == [1, 1, 1, 1]
+    assert "3 of 4 programs are done already" in capsys.readouterr().out
+
+
+def test_a_program_that_fails_is_one_line_and_the_same_command_goes_on(tmp_path):
+    some = [cell("a"), cell("b", "--fail_once=1"), cell("c", needs="b")]
+    with pytest.raises(UserError, match=r"b ended with status 1: error: the first time it fails"):
+        Runner(tmp_path, jobs=1).run(some)
+    assert not (tmp_path / "c").exists()
+    Runner(tmp_path, jobs=1).run(some)
+    assert [runs(tmp_path, name) for name in "abc"] == [1, 2, 1]
+    assert json.loads((tmp_path / "b.json").read_text())["ended"]
+
+
+def test_a_transfer_that_was_interrupted_begins_anew(tmp_path):
+    some = [cell("t", "--fail_once=1", kind=TRANSFER)]
+    for _ in range(2):
+        (tmp_path / "t").mkdir(exist_ok=True)
+        (tmp_path / "t" / "half").write_text("of a report")
+        with pytest.raises(UserError):
+            Runner(tmp_path, jobs=1).run(some)
+        assert runs(tmp_path, "t") == 1 and not (tmp_path / "t" / "half").exists()
+
+
+def test_other_settings_are_refused(tmp_path):
+    Runner(tmp_path, jobs=1).run([cell("a")])
+    with pytest.raises(UserError, match="was begun by other settings"):
+        Runner(tmp_path, jobs=1).run([cell("a", "--other=1")])
+    assert runs(tmp_path, "a") == 1
+
+
+def test_stopped_it_stops_its_programs_and_waits_for_what_they_save(tmp_path):
+    code = (
+        "from tests.training.experiments.test_cells import *\n"
+        f"Runner({str(tmp_path)!r}, jobs=2).run([cell('a', '--wait=1'), cell('b', '--wait=1')])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not all((tmp_path / name / "waits").exists() for name in "ab"):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0 and b"KeyboardInterrupt" in errors
+    for name in "ab":
+        assert (tmp_path / name / "saved").exists()
+        assert not json.loads((tmp_path / f"{name}.json").read_text())["ended"]
+    Runner(tmp_path, jobs=2).run([cell("a", "--wait=1"), cell("b", "--wait=1")])
+    assert runs(tmp_path, "a") == runs(tmp_path, "b") == 2

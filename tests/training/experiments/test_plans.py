@@ -1,0 +1,126 @@
+"""What is compared is what the paper compares, and all of it can be run."""
+
+import dataclasses
+
+import pytest
+
+from training import models
+from training.config import PretrainConfig, ReproduceConfig, TransferConfig, changed
+from training.data import sets
+from training.errors import UserError
+from training.experiments import cells, plans, published
+from training.recipes import RECIPES
+
+EVERYTHING = {
+    "notes": {"table": (1, 2), "figure": (2, 3)},
+    "nsynth": {"table": (1, 2), "figure": (2, 3)},
+    "moving_digits": {"table": (1,), "figure": (2, 3)},
+    "digit_scenes": {"table": (1, 2), "figure": (2,)},
+}
+
+
+def asked(data, **changes):
+    return ReproduceConfig(data=data, **{**EVERYTHING[data], **changes})
+
+
+def options(command):
+    """The flags of a command."""
+    return dict(argument.removeprefix("--").split("=", 1) for argument in command[1:])
+
+
+def as_typed(config_class, given):
+    """Flags as a config holds them."""
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
+    made = {}
+    for name, text in given.items():
+        default = fields[name].default
+        if isinstance(default, bool):
+            made[name] = {"True": True, "False": False}[text]
+        elif isinstance(default, tuple):
+            made[name] = tuple(map(int, text.split(",")))
+        else:
+            made[name] = type(default)(text)
+    return made
+
+
+@pytest.mark.parametrize("data", EVERYTHING)
+def test_every_run_can_be_made_and_every_measurement_is_taken(data):
+    made = cells.make(asked(data, pretrain_seeds=1), plans.experiments(asked(data)))
+    kinds = {cell.kind: 0 for cell in made}
+    for cell in made:
+        kinds[cell.kind] += 1
+        given = options(cell.command)
+        if cell.kind == cells.PRETRAIN:
+            given.pop("workdir")
+            recipe = RECIPES[given["recipe"]]()
+            config = changed(recipe, as_typed(PretrainConfig, given))
+            config.check()
+            models.make_model(config, sets.of(config))  # Patches divide.
+        if cell.kind == cells.TRANSFER:
+            given.pop("workdir")
+            changed(TransferConfig(), as_typed(TransferConfig, given)).check()
+    assert kinds[cells.PRETRAIN] == kinds[cells.EXPORT] >= 4
+    folders = [cell.folder for cell in made]
+    assert len(set(folders)) == len(folders)
+    assert all(cell.needs in folders[:number] for number, cell in enumerate(made) if cell.needs)
+
+
+def test_table_1_holds_all_that_the_paper_compares_and_measures_nothing_twice():
+    (table,) = plans.experiments(asked("notes", table=(1,), figure=()))
+    assert list(table.rows) == ["fc", "patches", "levels"]
+    for rows in table.rows.values():
+        assert {row.paper for row in rows} - {None} == set(published.TABLES["table1"])
+    made = cells.make(asked("notes", table=(1,), figure=()), [table])
+    transfers = [options(cell.command) for cell in made if cell.kind == cells.TRANSFER]
+    beside = [given for given in transfers if given.get("baselines") == "True"]
+    assert len(beside) == 6 * 3  # The untrained encoder, once for each seed and embedding.
+    assert len(transfers) == 6 * (8 * 3 + 1)  # And supervised training, for all its labels.
+
+
+def test_experiments_share_their_runs():
+    apart = [
+        cells.make(config, plans.experiments(config))
+        for config in (
+            asked("notes", table=(1,), figure=()),
+            asked("notes", table=(2,), figure=()),
+            asked("notes", table=(), figure=(3,)),
+        )
+    ]
+    config = asked("notes", figure=(3,))
+    together = cells.make(config, plans.experiments(config))
+    commands = [
+        {cell.folder: cell.command for cell in some if cell.kind == cells.PRETRAIN}
+        for some in (*apart, together)
+    ]
+    assert commands[3] == commands[0] | commands[1] | commands[2]
+    # Ours is in all of them, the fixed permutations are in two.
+    assert len(commands[3]) == sum(map(len, commands[:3])) - 6 * 3
+
+
+def test_seeds_are_run_one_after_the_other():
+    config = asked("digit_scenes", pretrain_seeds=3)
+    made = cells.make(config, plans.experiments(config))
+    seeds = [int(options(c.command)["seed"]) for c in made if c.kind == cells.PRETRAIN]
+    assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"table": (), "figure": ()}, "Give what to measure"),
+        ({"table": (3,)}, "--table must be of 1, 2"),
+        ({"figure": (1,)}, "--figure must be of 2, 3"),
+        ({"setting": "slow"}, "--setting must be quick or full"),
+        ({"pretrain_seeds": 0}, "--pretrain_seeds must be at least 1"),
+    ],
+)
+def test_settings_that_cannot_be_run_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        asked("notes", **changes).check()
+
+
+def test_a_table_that_the_data_cannot_have_is_refused():
+    with pytest.raises(UserError, match="There is no table2 with --data=moving_digits"):
+        plans.experiments(ReproduceConfig(data="moving_digits", table=(1, 2)))
+    with pytest.raises(UserError, match="--data must be notes or nsynth"):
+        plans.experiments(ReproduceConfig(data="folder", table=(1,)))

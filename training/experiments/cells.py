@@ -1,0 +1,277 @@
+"""The runs of the experiments, each a program in a process of its own; done ones are kept."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from training import records
+from training.errors import UserError
+from training.experiments import plans
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+PREPARE, PRETRAIN, EXPORT, TRANSFER = "prepare", "pretrain", "export", "transfer"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A program to run.
+
+    Attributes:
+        kind: "prepare", "pretrain", "export" or "transfer".
+        folder: Of all that it leaves, its record and its log too, in that of the experiments.
+        command: Its module and arguments; folders in it are relative to that of the experiments.
+        needs: Folder of the cell that must be done before, or None.
+    """
+
+    kind: str
+    folder: str
+    command: tuple
+    needs: str | None = None
+
+
+def measurements(experiments):
+    """By arm what its encoders are measured by; what one program can measure comes together."""
+    merged = {}
+    for row in (row for e in experiments for of in e.rows.values() for row in of):
+        of_arm = merged.setdefault(row.arm, [])
+        for number, known in enumerate(of_arm):
+            if known.serves(row.measurement):
+                of_arm[number] = known.with_those_of(row.measurement)
+                break
+        else:
+            of_arm.append(row.measurement)
+    return merged
+
+
+def make(config, experiments):
+    """All cells, one seed after the other, so that what is done can be compared at any time.
+
+    Args:
+        config: `ReproduceConfig`.
+        experiments: As `plans.experiments` gives them.
+    """
+    options = {"data": config.data, **_where(config)}
+    command = ("training.prepare", *(f"--{k}={v}" for k, v in options.items() if k != "cache_dir"))
+    made = [Cell(PREPARE, PREPARE, command)]  # Once, not by several runs at a time.
+    for seed in range(config.pretrain_seeds):
+        for arm, of_arm in measurements(experiments).items():
+            made += _of_run(config, arm, of_arm, seed)
+    return made
+
+
+def folder_of(arm, seed, measurement=None):
+    """Of a run, or of what it is measured by; relative to that of the experiments."""
+    folder = f"{arm.name}/seed{seed}"
+    return f"{folder}/pretrain" if measurement is None else f"{folder}/{measurement.name}"
+
+
+def _of_run(config, arm, of_arm, seed):
+    where = _where(config)
+    pretrain, export = folder_of(arm, seed), f"{arm.name}/seed{seed}/export"
+    steps = plans.steps_of(config)
+    budget = {"steps": steps, "evaluate_every": max(steps // 4, 1)} if steps else {}
+    options = {**arm.flags, **budget, "seed": seed, **where}
+    yield Cell(
+        PRETRAIN, pretrain, _command("training.pretrain", options, workdir=pretrain), PREPARE
+    )
+    command = _command("export.export_encoder", {"overwrite": True}, workdir=pretrain)
+    yield Cell(EXPORT, export, (*command, f"--output={export}/encoder"), pretrain)
+    for measurement in of_arm:
+        folder = folder_of(arm, seed, measurement)
+        options = _transfer_options(config, measurement) | {"seed": seed, **where}
+        command = _command("training.transfer", options, workdir=folder)
+        command = (*command, f"--encoder={export}/encoder")
+        yield Cell(TRANSFER, folder, command, export)
+
+
+def _transfer_options(config, measurement):
+    # Training the whole network takes as long as 30 heads: in short, once for each seed.
+    once = measurement.protocol == "supervised" and config.setting == "quick"
+    options = {
+        "data": config.data,
+        "protocol": measurement.protocol,
+        "embedding": measurement.embedding,
+        "num_labels": ",".join(map(str, measurement.num_labels)),
+        "seeds": 1 if once else config.seeds,
+    }
+    if measurement.protocol == "frozen":
+        options["baselines"] = measurement.baselines
+    return options
+
+
+def _where(config):
+    """Where data lie, as our programs take it."""
+    names = ("folder", "cache_dir", "soundfont", "data_dir")
+    return {name: getattr(config, name) for name in names if getattr(config, name)}
+
+
+def _command(program, options, workdir):
+    return (program, f"--workdir={workdir}", *(f"--{k}={v}" for k, v in options.items()))
+
+
+class Runner:
+    """Runs cells, as many at once as there are jobs, and keeps the record of each.
+
+    Args:
+        workdir: Folder of the experiments.
+        jobs: How many run at once; they share the cores.
+    """
+
+    def __init__(self, workdir, jobs):
+        self.workdir = pathlib.Path(workdir).resolve()
+        self.jobs = jobs
+        self.running = {}  # By cell its process, and when it began.
+        self.taken = {}  # By kind the seconds of what was run, here or before.
+        self.began = time.monotonic()
+
+    def run(self, cells):
+        """Runs what is not done yet.
+
+        Raises:
+            UserError: If a program ends with an error, or had other settings before.
+            KeyboardInterrupt: If the user stopped it, once all programs have saved what they have.
+        """
+        waiting, done = [], set()
+        for cell in cells:
+            record = self._record(cell)
+            if record is not None and record["ended"]:
+                done.add(cell.folder)
+                self.taken.setdefault(cell.kind, []).append(record["seconds"])
+            else:
+                waiting.append(cell)
+        if done:
+            print(f"{len(done)} of {len(cells)} programs are done already.", flush=True)
+        with self._stopped_together():
+            while waiting or self.running:
+                self._start(waiting, done)
+                for cell in self._ended():
+                    done.add(cell.folder)
+                    self._say(cell, len(done), len(cells), waiting)
+                time.sleep(0.05)
+
+    def _record(self, cell):
+        """What is known of a cell: its command, seconds so far and whether it ended well."""
+        path = self._path(cell)
+        if not path.exists():
+            return None
+        record = records.read_json(path)
+        if record["command"] != list(cell.command):
+            raise UserError(
+                f"{path.parent} was begun by other settings: give these again, or another "
+                "--workdir."
+            )
+        return record
+
+    def _path(self, cell):
+        return self.workdir / f"{cell.folder}.json"
+
+    def _start(self, waiting, done):
+        ready = [cell for cell in waiting if cell.needs is None or cell.needs in done]
+        for cell in ready[: self.jobs - len(self.running)]:
+            waiting.remove(cell)
+            folder = self.workdir / cell.folder
+            if cell.kind == TRANSFER:  # It never overwrites what an interrupt left.
+                shutil.rmtree(folder, ignore_errors=True)
+            if cell.kind == EXPORT:
+                folder.mkdir(parents=True, exist_ok=True)
+            self._write(cell, 0.0, ended=False)
+            log = self.workdir / f"{cell.folder}.log"
+            with log.open("ab") as output:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", *self._absolute(cell.command)],
+                    cwd=ROOT,
+                    env=self._environment(),
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # Ctrl-C reaches us, and we tell them.
+                )
+            self.running[cell] = process, time.monotonic()
+
+    def _absolute(self, command):
+        """A command for whichever folder it runs in."""
+        for argument in command:
+            name, _, value = argument.partition("=")
+            inside = name in ("--workdir", "--output", "--encoder")
+            yield f"{name}={self.workdir / value}" if inside else argument
+
+    def _environment(self):
+        if self.jobs == 1:
+            return None
+        threads = str(max(len(os.sched_getaffinity(0)) // self.jobs, 1))
+        names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+        return {**os.environ, **dict.fromkeys(names, threads)}
+
+    def _ended(self):
+        for cell, (process, began) in list(self.running.items()):
+            if process.poll() is None:
+                continue
+            del self.running[cell]
+            seconds = time.monotonic() - began
+            if process.returncode:
+                raise UserError(
+                    f"{cell.folder} ended with status {process.returncode}: "
+                    f"{self._last_line(cell)} (all it said is in {cell.folder}.log). The same "
+                    "command goes on from here."
+                )
+            seconds = self._write(cell, seconds, ended=True)
+            self.taken.setdefault(cell.kind, []).append(seconds)
+            yield cell
+
+    def _last_line(self, cell):
+        log = (self.workdir / f"{cell.folder}.log").read_text(encoding="utf-8", errors="replace")
+        return (log.strip().splitlines() or ["it said nothing"])[-1]
+
+    def _write(self, cell, seconds, ended):
+        """Adds to the record of a cell; gives its seconds in all."""
+        path = self._path(cell)
+        before = records.read_json(path)["seconds"] if path.exists() else 0.0
+        record = {
+            "command": list(cell.command),
+            "seconds": round(before + seconds, 1),
+            "ended": ended,
+        }
+        records.write_json(path, record)
+        return record["seconds"]
+
+    def _say(self, cell, done, total, waiting):
+        left = [*waiting, *self.running]
+        known = {kind: sum(of) / len(of) for kind, of in self.taken.items()}
+        mean = sum(known.values()) / len(known)
+        seconds = sum(known.get(other.kind, mean) for other in left) / self.jobs
+        for _, began in self.running.values():
+            seconds -= (time.monotonic() - began) / self.jobs
+        print(
+            f"{done} of {total}, {cell.folder}: {self.taken[cell.kind][-1]:.0f} s; "
+            f"{_minutes(time.monotonic() - self.began)}, about {_minutes(max(seconds, 0))} left",
+            flush=True,
+        )
+
+    @contextlib.contextmanager
+    def _stopped_together(self):
+        """On the way out asks all programs to stop, and waits for what they save."""
+
+        def stop(*_):
+            raise KeyboardInterrupt
+
+        previous = signal.signal(signal.SIGTERM, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            for process, _ in self.running.values():
+                process.terminate()
+            for cell, (process, began) in self.running.items():
+                process.wait()
+                self._write(cell, time.monotonic() - began, ended=False)
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _minutes(seconds):
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

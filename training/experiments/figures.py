@@ -1,0 +1,90 @@
+"""The figures of a report, with what the paper's plots show beside ours."""
+
+import matplotlib.figure
+import numpy as np
+
+from training.experiments import published, results
+
+STYLES = ("o-", "s-", "^-", "v-", "D-", "P-")
+
+
+def curves(name, experiment, metrics, embedding):
+    """Each task against what varies: median over seeds, min to max shaded; the paper's dashed.
+
+    Args:
+        name: Of the experiment.
+        experiment: As in results.json.
+        metrics: By task.
+        embedding: Of the rows.
+
+    Returns:
+        A matplotlib figure.
+    """
+    rows = experiment["rows"][embedding]
+    tasks = [task for task in metrics if any(task in row["scores"] for row in rows)]
+    figure = matplotlib.figure.Figure((4.2 * len(tasks), 3.8), layout="constrained")
+    panels = figure.subplots(1, len(tasks), squeeze=False)[0]
+    for axis, task in zip(panels, tasks):
+        for number, (label, points) in enumerate(_lines(rows, task).items()):
+            xs = sorted(points)
+            low, middle, high = np.transpose([results.spread(points[x]) for x in xs])
+            color = f"C{number}"
+            axis.plot(xs, middle, STYLES[number % len(STYLES)], color=color, label=label)
+            axis.fill_between(xs, low, high, color=color, alpha=0.15)
+        _draw_paper(axis, name, rows, task)
+        axis.set(title=task, xlabel=experiment["x_label"], ylabel=metrics[task])
+        if experiment["x_label"] == "labels":
+            axis.set_xscale("log")
+        axis.grid(alpha=0.3)
+    handles = {}
+    for axis in panels:
+        handles |= dict(zip(*reversed(axis.get_legend_handles_labels())))
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def _lines(rows, task):
+    """By label the scores by seed at each place."""
+    lines = {}
+    for row in rows:
+        for count, scores in row["scores"].get(task, {}).items():
+            x = int(count) if row["x"] is None else row["x"]
+            lines.setdefault(row["label"], {})[x] = scores
+    return lines
+
+
+def _draw_paper(axis, name, rows, task):
+    of_paper = published.FIGURES.get(name, {})
+    labels = list(dict.fromkeys((row["label"], row["paper"]) for row in rows))
+    for number, (label, paper) in enumerate(labels):
+        points = [(x, y) for x, y in of_paper.get(paper, {}).get(task, ()) if y is not None]
+        if points:
+            axis.plot(
+                *zip(*points), ":", color=f"C{number}", marker="x", label=f"{label}, the paper"
+            )
+
+
+def learning(runs):
+    """Share of the held-out patches in their place against steps, of each arm: median over seeds.
+
+    Args:
+        runs: As in results.json.
+
+    Returns:
+        A matplotlib figure, `None` where nothing was put in order.
+    """
+    figure = matplotlib.figure.Figure((7, 4.2), layout="constrained")
+    axis = figure.subplots()
+    for run in runs.values():
+        logs = [rows for rows in run["logs"].values() if rows and "val_patch_accuracy" in rows[0]]
+        if not logs:
+            continue
+        length = min(map(len, logs))
+        values = np.median([[row["val_patch_accuracy"] for row in log[:length]] for log in logs], 0)
+        axis.plot([row["step"] for row in logs[0][:length]], values, ".-", label=run["label"])
+    if not axis.lines:
+        return None
+    axis.set(xlabel="step", ylabel="held-out patches in their place", ylim=(0, 1))
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside right center", frameon=False, fontsize="small")
+    return figure

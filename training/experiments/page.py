@@ -1,0 +1,166 @@
+"""report.html, one self-contained page, and report.md, the same tables."""
+
+import base64
+import html
+import io
+import pathlib
+import re
+
+from training.experiments import figures, plans, tables
+from training.markdown import table as markdown_table
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
+       color: #1b1b1b; background: #fff; }
+table { border-collapse: collapse; margin: 1rem 0; font-size: 0.85rem; display: block;
+        overflow-x: auto; }
+th, td { border-bottom: 1px solid #ddd; padding: 0.35rem 0.7rem; text-align: left; }
+th { background: #f4f4f4; }
+tr.paper td { color: #777; font-style: italic; }
+img { max-width: 100%; }
+pre { background: #f4f4f4; padding: 0.7rem; overflow-x: auto; }
+nav a { margin-right: 1rem; }
+"""
+NAMES = {
+    "table1": "Table I",
+    "table2": "Table II",
+    "figure2": "Figure 2",
+    "data": "Figure 2, over data",
+    "figure3": "Figure 3",
+}
+EMBEDDINGS = {
+    "fc": "first fully connected layer, the paper's embedding",
+    "patches": "features of the patches",
+    "levels": "levels of the backbone",
+}
+
+
+def as_markdown(results, command):
+    """report.md: the tables, and what they do not show."""
+    parts = [f"# The paper's experiments on {results['config']['data']}\n", _said(results)]
+    for name, experiment in results["experiments"].items():
+        parts.append(f"## {NAMES[name]}: {experiment['title'].lower()}\n")
+        for embedding in experiment["rows"]:
+            parts.append(f"Embedding: {EMBEDDINGS[embedding]}.\n")
+            lines = tables.of_experiment(name, experiment, results["metrics"], embedding)
+            parts.append(markdown_table(lines))
+            if name == "table1":
+                parts.append(
+                    markdown_table(tables.of_comparisons(experiment, results["metrics"], embedding))
+                )
+    parts.append(f"Command: `{command}`. {_where(results)}\n")
+    return "\n".join(parts)
+
+
+def as_html(results, command, workdir):
+    """report.html: everything in one file, which asks nothing of any other.
+
+    Args:
+        results: As `results.gather` gives them.
+        command: That makes them.
+        workdir: Folder of the cells, for the pictures of runs.
+    """
+    parts = [f"<h1>The paper's experiments on {html.escape(results['config']['data'])}</h1>"]
+    links = (f'<a href="#{name}">{NAMES[name]}</a>' for name in results["experiments"])
+    parts.append(f"<nav>{''.join(links)}</nav>")
+    parts += [f"<p>{html.escape(line)}</p>" for line in _said(results).splitlines() if line]
+    for name, experiment in results["experiments"].items():
+        parts += _section(name, experiment, results["metrics"])
+    parts += _pretext(results, pathlib.Path(workdir))
+    parts.append(f"<h2>How it was made</h2><pre>{html.escape(command)}</pre>")
+    parts.append(f"<p>{html.escape(_where(results))}</p>")
+    title = f"keras_s2l: the paper's experiments on {html.escape(results['config']['data'])}"
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _said(results):
+    """First of all which orderings hold, and what the numbers are."""
+    config, lines = results["config"], []
+    if "table1" in results["experiments"]:
+        experiment = results["experiments"]["table1"]
+        for embedding in experiment["rows"]:
+            said = tables.orderings(experiment, results["metrics"], embedding)
+            if said:
+                lines.append(
+                    f"On the {EMBEDDINGS[embedding]}, perturbed F-Y in closed form is "
+                    f"{'. It is '.join(said)}."
+                )
+    lines.append(
+        f"Each cell: min ← median → max over {config['pretrain_seeds']} pre-training seeds of the "
+        f"mean over {config['seeds']} draws of labels (supervised training: "
+        f"{'one draw' if config['setting'] == 'quick' else 'as many'} for each seed). A difference "
+        f"counts (*) where the exact paired permutation test over seeds gives p < {tables.ALPHA}, "
+        "not corrected for the number of comparisons. Heads are perceptrons of three layers on the "
+        "frozen encoder. Objectives are compared at equal numbers of steps, few of them in the "
+        "quick setting: more steps may change the order."
+    )
+    return "\n\n".join(lines) + "\n"
+
+
+def _section(name, experiment, metrics):
+    parts = [f'<h2 id="{name}">{NAMES[name]}: {html.escape(experiment["title"].lower())}</h2>']
+    for embedding in experiment["rows"]:
+        parts.append(f"<h3>{EMBEDDINGS[embedding].capitalize()}</h3>")
+        if experiment["x_label"]:
+            figure = figures.curves(name, experiment, metrics, embedding)
+            parts.append(_image(_png(figure), f"{NAMES[name]}, {embedding}"))
+        parts.append(_table(tables.of_experiment(name, experiment, metrics, embedding)))
+        if name == "table1":
+            parts.append(_table(tables.of_comparisons(experiment, metrics, embedding)))
+    return parts
+
+
+def _pretext(results, workdir):
+    """How the runs learnt, and what one of them puts in order."""
+    parts = []
+    if (figure := figures.learning(results["runs"])) is not None:
+        parts.append("<h2>Learning to put in order</h2>")
+        parts.append(_image(_png(figure), "Held-out patches in their place against steps"))
+    picture = workdir / plans.OURS / "seed0" / "pretrain" / "pictures" / "reordered.png"
+    if picture.is_file():
+        parts.append("<h2>Examples, shuffled, and put in order by the model</h2>")
+        parts.append(_image(picture.read_bytes(), "Held-out examples of the first seed"))
+    return parts
+
+
+def _where(results):
+    """Commit and machine of the runs."""
+    machines = {
+        f"commit {of['commit']}, {of['cpu']}, {of['cpu_cores']} cores"
+        + "".join(f", {name}" for name in of["accelerators"])
+        + f", TensorFlow {of['packages']['tensorflow']}, Keras {of['packages']['keras']}"
+        for of in results["environments"]
+    }
+    hours = results["seconds"] / 3600
+    return f"Programs ran for {hours:.1f} h in all: {'; '.join(sorted(machines))}."
+
+
+def _table(lines):
+    header, *others = lines
+    rows = [f"<tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in header)}</tr>"]
+    for line in others:
+        of_paper = ' class="paper"' if line[0].startswith("the paper") else ""
+        cells = "".join(f"<td>{_bold(html.escape(cell))}</td>" for cell in line)
+        rows.append(f"<tr{of_paper}>{cells}</tr>")
+    return "<table>" + "\n".join(rows) + "</table>"
+
+
+def _bold(cell):
+    return re.sub(r"\*\*(.*?)\*\*", r"<b>\1</b>", cell)
+
+
+def _image(png, alternative):
+    encoded = base64.b64encode(png).decode()
+    return f'<img alt="{html.escape(alternative)}" src="data:image/png;base64,{encoded}">'
+
+
+def _png(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110, format="png")
+    return buffer.getvalue()

@@ -1,0 +1,334 @@
+"""What each table and figure of the paper compares, as runs of our programs."""
+
+import dataclasses
+import math
+
+from training.errors import UserError
+
+EMBEDDINGS = ("fc", "patches", "levels")  # The paper's first.
+PLOTTED = ("fc", "levels")
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """A kind of pre-training, run once for each seed.
+
+    Attributes:
+        name: Of its folder.
+        label: Of its rows.
+        flags: Of `training.pretrain`, by name.
+    """
+
+    name: str
+    label: str
+    flags: dict = dataclasses.field(hash=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What the encoders of an arm are measured by.
+
+    Attributes:
+        embedding: "fc", "patches" or "levels".
+        num_labels: Sizes of the labelled sets.
+        protocol: Of `training.transfer`.
+        baselines: Whether the same encoder untrained is measured too.
+    """
+
+    embedding: str
+    num_labels: tuple
+    protocol: str = "frozen"
+    baselines: bool = False
+
+    @property
+    def name(self):
+        """Of its folder."""
+        baselines = "-baselines" if self.baselines else ""
+        counts = "-".join(map(str, self.num_labels))
+        return f"{self.protocol}-{self.embedding}{baselines}-{counts}"
+
+    def serves(self, other):
+        """Whether it gives the numbers of another one too."""
+        return (self.embedding, self.protocol) == (other.embedding, other.protocol)
+
+    def with_those_of(self, other):
+        counts = tuple(sorted({*self.num_labels, *other.num_labels}))
+        return dataclasses.replace(
+            self, num_labels=counts, baselines=self.baselines or other.baselines
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A line of a table or of a figure.
+
+    Attributes:
+        label: What it says.
+        arm, measurement: Where its numbers come from.
+        encoder: Which row of the transfer report: "pretrained", "untrained", "calibrated" or
+            "supervised".
+        num_labels: Size of the labelled set, None for each that is measured: a line over them.
+        x: Where its point lies, of a figure over something else.
+        paper: Its name in `published`, None for a row that is ours alone.
+    """
+
+    label: str
+    arm: Arm
+    measurement: Measurement
+    encoder: str = "pretrained"
+    num_labels: int | None = None
+    x: float | None = None
+    paper: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A table, or a figure.
+
+    Attributes:
+        name: "table1", "table2", "figure2", "data" or "figure3".
+        title: What it asks.
+        rows: `Row`s by embedding.
+        x_label: Of a figure; "" of a table.
+    """
+
+    name: str
+    title: str
+    rows: dict
+    x_label: str = ""
+
+
+OBJECTIVES = {
+    "perturbed": ("perturbed F-Y, closed form", {}, "perturbed"),
+    "perturbed_samples": (
+        "perturbed F-Y, Monte-Carlo",
+        {"objective": "perturbed_samples"},
+        "perturbed",
+    ),
+    "soft_rank": ("fast soft ranking, l2", {"objective": "soft_rank"}, "soft_rank"),
+    "soft_rank_kl": ("fast soft ranking, kl", {"objective": "soft_rank_kl"}, None),
+    "mean_squared_error": ("MSE", {"objective": "mean_squared_error"}, "mean_squared_error"),
+    "cross_entropy_100": (
+        "fixed permutations, 100",
+        {"objective": "cross_entropy", "num_permutations": 100},
+        "cross_entropy",
+    ),
+    "cross_entropy_1000": (
+        "fixed permutations, 1000",
+        {"objective": "cross_entropy", "num_permutations": 1000},
+        None,
+    ),
+    "contrastive": ("contrastive learner", {"objective": "contrastive"}, None),
+}
+OURS = "perturbed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """What the experiments are run on.
+
+    Attributes:
+        recipe: Of `training.pretrain`.
+        steps: By setting; None for those of the recipe.
+        num_labels: Of tables.
+        many_labels: Of the figure over numbers of labels.
+        slicings: By name what cuts other than the recipe's are: a label, flags, and the name in
+            `published`. The first is the recipe's own.
+        patches: Numbers of patches by what the recipe cuts, its own among them.
+        flags: Of the runs with other numbers of patches, beside that number.
+    """
+
+    recipe: str
+    steps: dict
+    num_labels: int
+    many_labels: tuple
+    slicings: dict
+    patches: tuple = ()
+    own_patches: int = 0
+    flags: dict = dataclasses.field(default_factory=dict)
+
+
+OF_SOUNDS = {
+    "frequency": ("frequency", {}, "frequency"),
+    "time": ("time", {"axis": "time", "num_patches": 10}, "time"),
+    "grid": ("time-frequency", {"grid": "3,3"}, "grid"),
+}
+FOUR_PIECES = {"num_patches": 4, "remainder": "crop"}
+MATERIALS = {
+    "notes": Material(
+        "notes",
+        {"quick": 2000, "full": 20_000},
+        1000,
+        (500, 1000, 3000, 5000),
+        {
+            "frequency": OF_SOUNDS["frequency"],
+            # Each with the spectrograms that suit it.
+            "time": ("time", {"recipe": "notes_time"}, "time"),
+            "grid": ("time-frequency", {"recipe": "notes_grid"}, "grid"),
+        },
+        (4, 8, 10, 12, 20),
+        10,
+    ),
+    "nsynth": Material(
+        "nsynth_paper",
+        {"quick": 10_000, "full": None},
+        1000,
+        (500, 1000, 3000, 5000, 10_000),
+        OF_SOUNDS,
+        (4, 8, 10, 12, 20),
+        10,
+    ),
+    "moving_digits": Material(
+        "moving_digits",
+        {"quick": 1000, "full": 20_000},
+        1000,
+        (100, 300, 1000, 3000),
+        {},
+        (4, 8, 12),
+        8,
+        {"remainder": "crop"},
+    ),
+    "digit_scenes": Material(
+        "digit_scenes",
+        {"quick": 1000, "full": 20_000},
+        1000,
+        (100, 300, 1000, 3000),
+        {
+            "grid": ("grid 3 x 3", {}, None),
+            "small_grid": ("grid 2 x 2", {"grid": "2,2"}, None),
+            "vertical": ("4 pieces along the height", {"axis": "height", **FOUR_PIECES}, None),
+            "horizontal": ("4 pieces along the width", {"axis": "width", **FOUR_PIECES}, None),
+        },
+    ),
+}
+SHARES = (0.1, 0.3, 1.0)
+
+
+def experiments(config):
+    """The experiments that a `ReproduceConfig` asks for.
+
+    Raises:
+        UserError: If there is no such experiment with its data.
+    """
+    if config.data not in MATERIALS:
+        raise UserError(
+            f"--data must be {' or '.join(MATERIALS)} for the paper's experiments. Received: "
+            f"{config.data}."
+        )
+    material = MATERIALS[config.data]
+    asked = [f"table{number}" for number in config.table]
+    asked += [f"figure{number}" for number in config.figure]
+    made = {
+        "table1": [_table1],
+        "table2": [_table2] if material.slicings else [],
+        "figure2": [_figure2, _shares],
+        "figure3": [_figure3] if material.patches else [],
+    }
+    if lacking := [name for name in asked if not made[name]]:
+        raise UserError(f"There is no {' or '.join(lacking)} with --data={config.data}.")
+    return [make(material) for name in asked for make in made[name]]
+
+
+def steps_of(config):
+    """Training steps of each run, None for those of its recipe."""
+    return config.steps or MATERIALS[config.data].steps[config.setting]
+
+
+def _arm(material, name, label, flags):
+    return Arm(name, label, {"recipe": material.recipe, **flags})
+
+
+def _objective(material, name):
+    label, flags, _ = OBJECTIVES[name]
+    return _arm(material, name, label, flags)
+
+
+def _table1(material):
+    arms = {name: _objective(material, name) for name in OBJECTIVES}
+    count = material.num_labels
+    rows = {}
+    for embedding in EMBEDDINGS:
+        frozen = Measurement(embedding, (count,))
+        # Once for each seed: other arms would have the same.
+        beside = dataclasses.replace(frozen, baselines=True)
+        rows[embedding] = [
+            Row("untrained", arms[OURS], beside, "untrained", count, paper="untrained"),
+            Row("calibrated", arms[OURS], beside, "calibrated", count),
+        ]
+        for name, arm in arms.items():
+            measurement, paper = beside if name == OURS else frozen, OBJECTIVES[name][2]
+            row = Row(arm.label, arm, measurement, num_labels=count, paper=paper)
+            rows[embedding].append(row)
+        more = [number for number in material.many_labels if number >= count]
+        for number in more:
+            label = "supervised" if number == count else f"supervised, {number} labels"
+            measurement = Measurement("levels", (number,), "supervised")
+            rows[embedding].append(Row(label, arms[OURS], measurement, "supervised", number))
+    return Experiment("table1", "What is learnt from", rows)
+
+
+def _table2(material):
+    rows = {embedding: [] for embedding in EMBEDDINGS}
+    for number, (name, (label, flags, paper)) in enumerate(material.slicings.items()):
+        arm = _objective(material, OURS)  # Of the recipe's own, which comes first.
+        if number:
+            arm = _arm(material, f"{OURS}-{name}", label, flags)
+        for embedding, of_embedding in rows.items():
+            measurement = Measurement(embedding, (material.num_labels,))
+            row = Row(label, arm, measurement, num_labels=material.num_labels, paper=paper)
+            of_embedding.append(row)
+    return Experiment("table2", "What is cut", rows)
+
+
+def _figure2(material):
+    lines = {
+        OURS: OURS,
+        "mean_squared_error": "mean_squared_error",
+        "cross_entropy_1000": "cross_entropy",
+    }
+    rows = {embedding: [] for embedding in PLOTTED}
+    for embedding, of_embedding in rows.items():
+        for name, paper in lines.items():
+            arm = _objective(material, name)
+            measurement = Measurement(embedding, material.many_labels)
+            of_embedding.append(Row(arm.label, arm, measurement, paper=paper))
+        measurement = Measurement("levels", material.many_labels, "supervised")
+        arm = _objective(material, OURS)
+        row = Row("no pre-training", arm, measurement, "supervised", paper="supervised")
+        of_embedding.append(row)
+    return Experiment("figure2", "How many labels it takes", rows, "labels")
+
+
+def _shares(material):
+    rows = {embedding: [] for embedding in PLOTTED}
+    for share in SHARES:
+        arm = _objective(material, OURS)
+        if share < 1:
+            name = f"{OURS}-share{round(100 * share)}"
+            arm = _arm(material, name, arm.label, {"data_share": share})
+        for embedding, of_embedding in rows.items():
+            of_embedding.append(_point(material, arm, embedding, 100 * share, None))
+    return Experiment("data", "How much unlabelled data it takes", rows, "% of the unlabelled data")
+
+
+def _figure3(material):
+    rows = {embedding: [] for embedding in PLOTTED}
+    for objective in (OURS, "cross_entropy_100"):
+        label, flags, paper = OBJECTIVES[objective]
+        for count in material.patches:
+            arm = _objective(material, objective)
+            if count != material.own_patches:
+                flags_of_count = {**material.flags, **flags, "num_patches": count}
+                if "num_permutations" in flags:  # Of few patches there are not so many.
+                    most = min(flags["num_permutations"], math.factorial(count))
+                    flags_of_count["num_permutations"] = most
+                arm = _arm(material, f"{objective}-n{count}", label, flags_of_count)
+            for embedding, of_embedding in rows.items():
+                of_embedding.append(_point(material, arm, embedding, count, paper))
+    return Experiment("figure3", "How many patches", rows, "patches")
+
+
+def _point(material, arm, embedding, x, paper):
+    count = material.num_labels
+    measurement = Measurement(embedding, (count,))
+    return Row(arm.label, arm, measurement, num_labels=count, x=x, paper=paper)

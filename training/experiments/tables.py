@@ -1,0 +1,121 @@
+"""The tables of a report: rows of strings, for whichever page shows them."""
+
+from training.experiments import plans, published, results
+
+ALPHA = 0.05
+ARROWS = "{low} ← {middle} → {high}"
+
+
+def of_experiment(name, experiment, metrics, embedding):
+    """A table, the header first: of each row and task min ← **median** → max over seeds.
+
+    Args:
+        name: Of the experiment.
+        experiment: As in results.json.
+        metrics: By task.
+        embedding: Of the rows.
+    """
+    rows = experiment["rows"][embedding]
+    tasks = [task for task in metrics if any(task in row["scores"] for row in rows)]
+    header = ["", *(f"{task}, {metrics[task]}" for task in tasks), "patches in their place"]
+    lines = [header]
+    for row in rows:
+        for count in _counts(row):
+            scores = {task: row["scores"].get(task, {}).get(count, {}) for task in tasks}
+            cells = [_cell(scores[task], metrics[task]) for task in tasks]
+            partial = row["partial_ranks"]
+            lines.append([_label(row, count, experiment), *cells, _cell(partial, "accuracy")])
+        if name in published.TABLES and row["paper"] in published.TABLES[name]:
+            lines.append(_of_paper(name, row["paper"], tasks))
+    return lines
+
+
+def of_comparisons(experiment, metrics, embedding):
+    """A table of how much better the method is than each other row, and how surely."""
+    rows = experiment["rows"][embedding]
+    ours = next(row for row in rows if row["arm"] == plans.OURS and row["encoder"] == "pretrained")
+    tasks = list(ours["scores"])
+    lines = [["ours better than", *(f"{task}, {metrics[task]}" for task in tasks)]]
+    for row in rows:
+        if row is ours:
+            continue
+        cells = []
+        for task in tasks:
+            compared = _compared(ours, row, task, metrics[task])
+            cells.append("" if compared is None else _verdict(compared, metrics[task]))
+        lines.append([row["label"], *cells])
+    return lines
+
+
+def orderings(experiment, metrics, embedding):
+    """Sentences: over what the method is surely better, over what worse, and what is not told.
+
+    Of what the paper compares with, and of pitch within a semitone, which it does not, nothing.
+    """
+    rows = experiment["rows"][embedding]
+    ours = next(row for row in rows if row["arm"] == plans.OURS and row["encoder"] == "pretrained")
+    found = {"better than": [], "worse than": [], "not told from": []}
+    for row in rows:
+        for task in ours["scores"] if row is not ours else ():
+            compared = _compared(ours, row, task, metrics[task])
+            if compared is None:
+                continue
+            verdict = "better than" if compared["better"] > 0 else "worse than"
+            if compared["p"] >= ALPHA:
+                verdict = "not told from"
+            found[verdict].append((row["label"], task))
+    sentences = []
+    for verdict, pairs in found.items():
+        by_label = {}
+        for label, task in pairs:
+            by_label.setdefault(label, []).append(task)
+        listed = "; ".join(f"{label} ({', '.join(of)})" for label, of in by_label.items())
+        if listed:
+            sentences.append(f"{verdict} {listed}")
+    return sentences
+
+
+def _compared(ours, row, task, metric):
+    """Of the largest number of labels that both have; what needs more labels has those."""
+    counts = [list(of["scores"].get(task, {})) for of in (ours, row)]
+    if not all(counts):
+        return None
+    first, second = (ours["scores"][task][counts[0][-1]], row["scores"][task][counts[1][-1]])
+    return results.comparison(first, second, metric)
+
+
+def _verdict(compared, metric):
+    digits = 1 if results.is_error(metric) else 3
+    mark = " *" if compared["p"] < ALPHA else ""
+    return f"{compared['better']:+.{digits}f} (p {compared['p']:.3f}){mark}"
+
+
+def _counts(row):
+    """Numbers of labels, as they stand in the scores; one of a row that has no scores yet."""
+    counts = {count: None for of_task in row["scores"].values() for count in of_task}
+    return list(counts) or [""]
+
+
+def _label(row, count, experiment):
+    """Of a line: in a figure with where its point lies."""
+    if not experiment["x_label"]:
+        return row["label"]
+    if row["x"] is None:
+        return f"{row['label']}, {count} {experiment['x_label']}"
+    return f"{row['label']}, {row['x']:g} {experiment['x_label']}"
+
+
+def _cell(scores, metric):
+    found = results.spread(scores)
+    if found is None:
+        return ""
+    digits = 1 if results.is_error(metric) else 3
+    low, middle, high = (f"{value:.{digits}f}" for value in found)
+    return ARROWS.format(low=low, middle=f"**{middle}**", high=high)
+
+
+def _of_paper(name, row, tasks):
+    values = published.TABLES[name][row]
+    partial = published.PARTIAL_RANKS.get(row, "") if name == "table1" else ""
+    cells = [str(values.get(task, "")) for task in tasks]
+    return ["the paper, on NSynth", *cells, str(partial)]
