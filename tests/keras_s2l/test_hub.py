@@ -276,14 +276,14 @@ def test_what_cannot_be_trained_says_so_and_works_frozen(kind, handle, tmp_path)
         signature, x, y = "serving_default", {"left": x, "right": np.zeros((3, 3), "int32")}, None
     else:
         exports.write_legacy(tmp_path / "model", hub_module=kind == "hub module")
-    with pytest.raises(ValueError, match="can be used frozen only, with `trainable=False`"):
+    with pytest.raises(ValueError, match=r"`trainable=False`: .* can be used frozen only"):
         HubEncoder(tmp_path / "model", signature=signature)
     layer = HubEncoder(tmp_path / "model", trainable=False, signature=signature)
     if y is not None:
         np.testing.assert_allclose(layer(x), y, atol=1e-6)
         assert layer.count_params() == sum(np.prod(v.shape) for v in layer.weights) > 0
     assert layer.trainable_variables == []
-    with pytest.raises(ValueError, match="can be used frozen only"):
+    with pytest.warns(UserWarning, match=r"It stays frozen: .* can be used frozen only"):
         layer.trainable = True
     assert not layer.trainable and type(layer).from_config(layer.get_config()) is not None
 
@@ -300,6 +300,22 @@ def test_frozen_signatures_serve_beneath_a_head_that_trains(tmp_path):
     np.testing.assert_allclose(loaded(np.eye(3)), model(np.eye(3)), atol=1e-6)
     for old, new in zip(before, layer.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_a_model_that_is_thawed_leaves_frozen_what_cannot_train(tmp_path):
+    exports.write_signatures_only(tmp_path / "model")
+    inputs = keras.Input((3,))
+    layer = HubEncoder(tmp_path / "model", trainable=False)
+    first, last = keras.layers.Dense(3), keras.layers.Dense(1)
+    model = keras.Model(inputs, last(layer(first(inputs))))
+    model.trainable = False
+    with pytest.warns(UserWarning, match="stays frozen"):
+        model.trainable = True
+    assert model.trainable and first.trainable and last.trainable and not layer.trainable
+    assert len(model.trainable_variables) == 4
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded(np.eye(3)), model(np.eye(3)), atol=1e-6)
 
 
 @pytest.mark.slow
