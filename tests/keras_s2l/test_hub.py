@@ -266,6 +266,17 @@ def test_wrong_names_are_answered_by_the_right_ones(handle, several):
         HubEncoder(several)({"left": inputs["left"]})
 
 
+@pytest.mark.parametrize("signature", [None, "serving_default"])
+def test_integers_where_floats_were_saved_are_refused_in_a_line(signature, handle):
+    layer = HubEncoder(handle, trainable=False, signature=signature)
+    samples = np.round(WAVEFORMS * 32767).astype("int16")
+    with pytest.raises(ValueError, match=r"takes float32.* / 32768.*\n*.*dtype int16"):
+        layer(samples)
+    with pytest.raises(ValueError, match="takes float32"):
+        layer(keras.Input((1500,), dtype="int16"))
+    np.testing.assert_allclose(layer(samples / 32767), layer(WAVEFORMS), atol=1e-2)
+
+
 @pytest.mark.parametrize("kind", ["legacy", "hub module", "signatures only", "a signature"])
 def test_what_cannot_be_trained_says_so_and_works_frozen(kind, handle, tmp_path):
     x, y, signature = np.eye(3, dtype="float32"), 2 * np.eye(3), None
