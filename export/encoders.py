@@ -56,6 +56,9 @@ def make(source):
     if form.kind == "audio":
         inputs = tf.TensorSpec((None, None), tf.float32, name="waveforms")
         frontend = models.make_frontend(config)
+        # Traced once, its matrices are stored once, and not in each function of the SavedModel.
+        window = tf.TensorSpec((None, config.window_samples), tf.float32)
+        frontend.call = tf.function(frontend.call).get_concrete_function(window)
     else:
         inputs = tf.TensorSpec(shape, tf.float32, name="pictures")
         frontend = None

@@ -1,5 +1,6 @@
 """Archives and checksums from elsewhere: what is not as it should be is refused, whole."""
 
+import contextlib
 import gzip
 import hashlib
 import lzma
@@ -8,11 +9,13 @@ import pathlib
 import re
 import shutil
 import tarfile
+import time
 import uuid
 import zlib
 
 CHECKSUMS = "SHA256SUMS"
 _CHUNK = 1 << 20
+_ABANDONED_SECONDS = 24 * 3600
 # The last two: of two members of one name, or one within another that is a file.
 _DAMAGE = (
     *(tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError),
@@ -23,6 +26,8 @@ _DAMAGE = (
 def unpack(archive, folder):
     """Unpacks a tar archive, compressed or not, into a new folder; on failure there is none.
 
+    What killed processes left unfinished beside it is removed once it is a day old.
+
     Args:
         archive: File object that can seek.
         folder: Path to make. If another process made it meanwhile, it is left as it is.
@@ -32,6 +37,7 @@ def unpack(archive, folder):
             within it, or its files differ from its `SHA256SUMS`.
     """
     folder = pathlib.Path(folder)
+    _remove_abandoned(folder.parent)
     unfinished = folder.with_name(f"{folder.name}.unfinished-{uuid.uuid4().hex}")
     unfinished.mkdir(parents=True)
     try:
@@ -44,6 +50,14 @@ def unpack(archive, folder):
                 raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _remove_abandoned(folder):
+    """Removes what processes that were killed left unfinished; none that works takes a day."""
+    for path in folder.glob("*.unfinished-" + "[0-9a-f]" * 32):
+        with contextlib.suppress(OSError):  # Another process may remove it too.
+            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _extract(archive, folder):

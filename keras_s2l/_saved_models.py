@@ -154,9 +154,15 @@ def as_saved(inputs, specs):
 
 def _cast(value, spec):
     value = keras.ops.convert_to_tensor(value)
-    if spec.dtype.is_floating and value.dtype.is_floating:
-        return keras.ops.cast(value, spec.dtype.name)
-    return value
+    if not spec.dtype.is_floating:
+        return value
+    if not value.dtype.is_floating:
+        raise ValueError(
+            f"The SavedModel takes {spec.dtype.name} inputs; exports of keras_s2l take waveforms "
+            "in [-1, 1] and pictures in [0, 1]: give `waveforms / 32768` for samples of 16 bits, "
+            f"`pictures / 255` for bytes. Received: inputs of dtype {value.dtype.name}"
+        )
+    return keras.ops.cast(value, spec.dtype.name)
 
 
 def compiles(functions):

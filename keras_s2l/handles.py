@@ -124,8 +124,13 @@ def _cached(name, get, source):
 
     The name for a URL is the one that TF Hub gives it, so that each finds what the other got.
     """
-    cache = pathlib.Path(os.environ.get("TFHUB_CACHE_DIR") or "~/.cache/keras_s2l").expanduser()
-    folder = cache / name
+    cache = os.environ.get("TFHUB_CACHE_DIR") or "~/.cache/keras_s2l"
+    if "://" in cache:
+        raise ValueError(
+            "TFHUB_CACHE_DIR must be a folder of this machine, which archives are unpacked in; set "
+            f"it to one, or unset it for ~/.cache/keras_s2l. Received: TFHUB_CACHE_DIR={cache}"
+        )
+    folder = pathlib.Path(cache).expanduser() / name
     if not (folder.is_dir() and any(folder.iterdir())):
         with get(source) as archive:
             _archives.unpack(archive, folder)

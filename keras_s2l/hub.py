@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import warnings
 
 import keras
 
@@ -67,7 +68,8 @@ class HubEncoder(keras.layers.Layer):
         if losses and self._loaded.trainable_variables:
             # Keras adds a regularizer once, however often a layer is called, and none if frozen.
             self._shared_variables[0].regularizer = lambda _: sum(loss() for loss in losses)
-        self._refuse_to_train(trainable)  # Where nothing changes Keras sets nothing.
+        if trainable and self._loaded.frozen_because:
+            raise ValueError(f"Give `trainable=False`: {self._frozen_only()}")
         # Only now, with the variables tracked, does freezing reach them.
         self.trainable = trainable
         self.built = True
@@ -78,16 +80,17 @@ class HubEncoder(keras.layers.Layer):
 
     @trainable.setter
     def trainable(self, value):
-        self._refuse_to_train(value)
+        if value and self._loaded.frozen_because:
+            # Not an error: a model that sets its layers would be left with some of them set.
+            warnings.warn(f"It stays frozen: {self._frozen_only()}", stacklevel=2)
+            value = False
         keras.layers.Layer.trainable.fset(self, value)
 
-    def _refuse_to_train(self, trainable):
-        if trainable and self._loaded.frozen_because:
-            raise ValueError(
-                "This SavedModel can be used frozen only, with `trainable=False`, since it "
-                f"{self._loaded.frozen_because}. Received: trainable={trainable}, "
-                f"handle={self.handle!r}"
-            )
+    def _frozen_only(self):
+        return (
+            f"the SavedModel {self.handle!r} can be used frozen only, since it "
+            f"{self._loaded.frozen_because}."
+        )
 
     @property
     def supports_jit(self):

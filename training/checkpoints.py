@@ -145,8 +145,15 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def is_whole(path):
-    """Whether a checkpoint ends with the SHA-256 of all before."""
-    content = memoryview(path.read_bytes())
+    """Whether a checkpoint ends with the SHA-256 of all before.
+
+    Raises:
+        UserError: If it is not there any more.
+    """
+    try:
+        content = memoryview(path.read_bytes())
+    except FileNotFoundError as error:
+        raise _removed(path) from error
     return content[-_DIGEST_BYTES:] == hashlib.sha256(content[:-_DIGEST_BYTES]).digest()
 
 
@@ -193,10 +200,19 @@ def save_weights(model, path):
     _write(path, _content(model))
 
 
+def _removed(path):
+    return UserError(
+        f"{path} was removed meanwhile, as a run that goes on removes its older checkpoints: take "
+        "the newest one."
+    )
+
+
 def load_weights(model, path):
-    """`model.load_weights`, with one line when the file does not fit."""
+    """`model.load_weights`, with one line when the file does not fit, or is gone."""
     try:
         model.load_weights(path)
+    except FileNotFoundError as error:
+        raise _removed(path) from error
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise UserError(

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 import tarfile
 
 import keras
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import archives, export_lib, saved_model, sources
+from export import archives, encoders, export_lib, saved_model, sources
 from tests.training import distributed_runs
 from training import pretrain_lib, records
 from training.data import sets
@@ -119,6 +120,25 @@ def test_what_is_no_checkpoint_is_refused(workdir, tmp_path):
     cut.write_bytes(content[:-9])
     with pytest.raises(UserError, match="is damaged"):
         sources.of_checkpoint(cut)
+
+
+@pytest.mark.parametrize("when", ["before it is verified", "before it is loaded"])
+def test_a_checkpoint_that_a_run_removes_meanwhile_is_told_so(when, workdir, monkeypatch, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("config.json", "checkpoints/step_00000002.weights.h5"):
+        shutil.copy(workdir / name, tmp_path / name)
+    path = tmp_path / "checkpoints" / "step_00000002.weights.h5"
+    module, name = (sources, "is_whole") if "verified" in when else (encoders, "load_weights")
+    read = getattr(module, name)
+
+    def remove_and_read(*args):
+        path.unlink()
+        return read(*args)
+
+    monkeypatch.setattr(module, name, remove_and_read)
+    with pytest.raises(UserError, match=r"step_00000002.* was removed meanwhile.* take the newest"):
+        export_lib.run(sources.of_checkpoint(path), tmp_path / "export")
+    assert not (tmp_path / "export").exists()
 
 
 def test_an_export_is_replaced_only_if_asked_for(workdir, export):

@@ -3,7 +3,9 @@
 import gzip
 import hashlib
 import io
+import os
 import tarfile
+import time
 
 import pytest
 
@@ -139,6 +141,17 @@ def test_what_another_process_unpacked_meanwhile_stays(tmp_path):
     assert unpack(honest(), tmp_path / "model") == FILES
     assert unpack(honest(more=b"late"), tmp_path / "model") == FILES
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_killed_processes_left_a_day_ago_is_removed(tmp_path):
+    names = ("old.unfinished-" + "0a" * 16, "new.unfinished-" + "1b" * 16, "mine.unfinished-7")
+    for name, hours in zip(names, (25, 23, 1000)):
+        (tmp_path / name / "variables").mkdir(parents=True)
+        (tmp_path / name / "variables" / "variables.index").write_bytes(b"half")
+        ago = time.time() - 3600 * hours
+        os.utime(tmp_path / name, (ago, ago))
+    assert unpack(honest(), tmp_path / "model") == FILES
+    assert {path.name for path in tmp_path.iterdir()} == {"model", *names[1:]}
 
 
 def test_checksums_are_those_of_the_program_sha256sum(tmp_path):

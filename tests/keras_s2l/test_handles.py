@@ -56,6 +56,16 @@ def test_archives_are_unpacked_once_for_their_content(folder, tmp_path, cache):
     assert graph_at(archive_of(folder, path)) == b"another"
 
 
+def test_a_cache_that_is_not_on_this_machine_is_refused(folder, tmp_path, monkeypatch):
+    path = archive_of(folder, tmp_path / "model.tar.gz")
+    monkeypatch.setenv("TFHUB_CACHE_DIR", "gs://bucket/cache")
+    monkeypatch.chdir(tmp_path)
+    for handle in (str(path), "https://localhost/notes/1"):
+        with pytest.raises(ValueError, match=r"must be a folder of this machine.*=gs://bucket"):
+            handles.resolve(handle)
+    assert graph_at(folder) == GRAPH and not (tmp_path / "gs:").exists()
+
+
 def test_of_versions_the_highest_is_taken(tmp_path):
     for version in ("2", "10", "9", "x11"):
         (tmp_path / "served" / version).mkdir(parents=True)

@@ -266,6 +266,17 @@ def test_wrong_names_are_answered_by_the_right_ones(handle, several):
         HubEncoder(several)({"left": inputs["left"]})
 
 
+@pytest.mark.parametrize("signature", [None, "serving_default"])
+def test_integers_where_floats_were_saved_are_refused_in_a_line(signature, handle):
+    layer = HubEncoder(handle, trainable=False, signature=signature)
+    samples = np.round(WAVEFORMS * 32767).astype("int16")
+    with pytest.raises(ValueError, match=r"takes float32.* / 32768.*\n*.*dtype int16"):
+        layer(samples)
+    with pytest.raises(ValueError, match="takes float32"):
+        layer(keras.Input((1500,), dtype="int16"))
+    np.testing.assert_allclose(layer(samples / 32767), layer(WAVEFORMS), atol=1e-2)
+
+
 @pytest.mark.parametrize("kind", ["legacy", "hub module", "signatures only", "a signature"])
 def test_what_cannot_be_trained_says_so_and_works_frozen(kind, handle, tmp_path):
     x, y, signature = np.eye(3, dtype="float32"), 2 * np.eye(3), None
@@ -276,14 +287,14 @@ def test_what_cannot_be_trained_says_so_and_works_frozen(kind, handle, tmp_path)
         signature, x, y = "serving_default", {"left": x, "right": np.zeros((3, 3), "int32")}, None
     else:
         exports.write_legacy(tmp_path / "model", hub_module=kind == "hub module")
-    with pytest.raises(ValueError, match="can be used frozen only, with `trainable=False`"):
+    with pytest.raises(ValueError, match=r"`trainable=False`: .* can be used frozen only"):
         HubEncoder(tmp_path / "model", signature=signature)
     layer = HubEncoder(tmp_path / "model", trainable=False, signature=signature)
     if y is not None:
         np.testing.assert_allclose(layer(x), y, atol=1e-6)
         assert layer.count_params() == sum(np.prod(v.shape) for v in layer.weights) > 0
     assert layer.trainable_variables == []
-    with pytest.raises(ValueError, match="can be used frozen only"):
+    with pytest.warns(UserWarning, match=r"It stays frozen: .* can be used frozen only"):
         layer.trainable = True
     assert not layer.trainable and type(layer).from_config(layer.get_config()) is not None
 
@@ -300,6 +311,22 @@ def test_frozen_signatures_serve_beneath_a_head_that_trains(tmp_path):
     np.testing.assert_allclose(loaded(np.eye(3)), model(np.eye(3)), atol=1e-6)
     for old, new in zip(before, layer.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_a_model_that_is_thawed_leaves_frozen_what_cannot_train(tmp_path):
+    exports.write_signatures_only(tmp_path / "model")
+    inputs = keras.Input((3,))
+    layer = HubEncoder(tmp_path / "model", trainable=False)
+    first, last = keras.layers.Dense(3), keras.layers.Dense(1)
+    model = keras.Model(inputs, last(layer(first(inputs))))
+    model.trainable = False
+    with pytest.warns(UserWarning, match="stays frozen"):
+        model.trainable = True
+    assert model.trainable and first.trainable and last.trainable and not layer.trainable
+    assert len(model.trainable_variables) == 4
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded(np.eye(3)), model(np.eye(3)), atol=1e-6)
 
 
 @pytest.mark.slow
