@@ -1,0 +1,289 @@
+"""Numbers are those of the reports, differences are tested by counting, the page is whole."""
+
+import base64
+import dataclasses
+import html.parser
+import io
+import itertools
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training import records
+from training.config import ReproduceConfig
+from training.experiments import cells, page, plans, published, reproduction, results, tables
+
+CONFIG = ReproduceConfig(table=(1, 2), figure=(2, 3), pretrain_seeds=6, seeds=2)
+TASKS = {
+    "family": "accuracy",
+    "instrument": "accuracy",
+    "pitch": "mean squared error in semitones²",
+    "pitch within a semitone": "accuracy",
+}
+
+
+def score(task, folder, encoder, count, draw):
+    """A number that tells apart all that it depends on, but for what is to be found better."""
+    ours = folder.startswith("perturbed/") and encoder == "pretrained"
+    random = np.random.default_rng([*map(ord, f"{task}{folder}{encoder}{count}{draw}")])
+    value = 0.5 + 0.02 * random.random() + 0.1 * ours + np.log10(int(count)) / 50
+    return 100 * (1 - value) if task == "pitch" else value
+
+
+def write_reports(workdir, config, lacking=()):
+    """What the programs of all cells would leave."""
+    experiments = plans.experiments(config)
+    for cell in cells.make(config, experiments):
+        records.write_json(
+            workdir / f"{cell.folder}.json",
+            {"command": list(cell.command), "seconds": 36.0, "ended": True},
+        )
+        if cell.kind in (cells.PREPARE, cells.EXPORT) or cell.folder in lacking:
+            continue
+        environment = records.environment()
+        given = dict(a.removeprefix("--").split("=", 1) for a in cell.command[1:])
+        report = {"environment": environment}
+        if cell.kind == cells.PRETRAIN:
+            report["held_out"] = {"patch_accuracy": 0.5 + int(given["seed"]) / 100}
+            log = "step,patch_accuracy,val_patch_accuracy\n500,0.2,0.3\n1000,0.4,0.45\n"
+            records.write_text(workdir / cell.folder / "log.csv", log)
+        else:
+            encoders = ["supervised" if given["protocol"] == "supervised" else "pretrained"]
+            encoders += ["untrained", "calibrated"] * (given.get("baselines") == "True")
+            report["tasks"] = {
+                task: {
+                    "metric": metric,
+                    **{
+                        encoder: {
+                            count: {
+                                "draws": [
+                                    score(task, cell.folder, encoder, count, draw)
+                                    for draw in range(2)
+                                ]
+                            }
+                            for count in given["num_labels"].split(",")
+                        }
+                        for encoder in encoders
+                    },
+                }
+                for task, metric in TASKS.items()
+            }
+        records.write_json(workdir / cell.folder / "report.json", report)
+    return experiments
+
+
+def test_a_row_is_the_mean_over_draws_of_each_seed(tmp_path):
+    experiments = write_reports(tmp_path, CONFIG)
+    gathered = results.gather(CONFIG, experiments, tmp_path)
+    assert gathered["metrics"] == TASKS
+    row = next(
+        row
+        for row in gathered["experiments"]["table1"]["rows"]["fc"]
+        if row["label"] == "fast soft ranking, l2"
+    )
+    measured = cells.measurements(experiments)
+    (measurement,) = [
+        m
+        for arm, of in measured.items()
+        for m in of
+        if arm.name == "soft_rank" and m.embedding == "fc"
+    ]
+    for task in TASKS:
+        assert list(row["scores"][task]) == ["1000"]
+        for seed in range(6):
+            folder = f"soft_rank/seed{seed}/{measurement.name}"
+            both = [score(task, folder, "pretrained", "1000", draw) for draw in range(2)]
+            assert row["scores"][task]["1000"][str(seed)] == pytest.approx(np.mean(both))
+    assert row["partial_ranks"] == pytest.approx({str(s): 0.5 + s / 100 for s in range(6)})
+    lines = gathered["experiments"]["figure2"]["rows"]["levels"]
+    assert all(list(row["scores"]["pitch"]) == ["500", "1000", "3000", "5000"] for row in lines)
+
+
+def test_seeds_that_are_not_measured_yet_are_left_out(tmp_path):
+    experiments = plans.experiments(CONFIG)
+    made = cells.make(CONFIG, experiments)
+    lacking = {c.folder for c in made if c.folder.startswith(("perturbed/seed5", "soft_rank/"))}
+    write_reports(tmp_path, CONFIG, lacking)
+    gathered = results.gather(CONFIG, experiments, tmp_path)
+    rows = {row["label"]: row for row in gathered["experiments"]["table1"]["rows"]["fc"]}
+    ours = rows["perturbed F-Y, closed form"]["scores"]["family"]["1000"]
+    assert list(ours) == ["0", "1", "2", "3", "4"]
+    assert rows["fast soft ranking, l2"]["scores"] == {}
+    compared = tables.of_comparisons(gathered["experiments"]["table1"], gathered["metrics"], "fc")
+    by_label = {line[0]: line[1:] for line in compared[1:]}
+    assert by_label["fast soft ranking, l2"] == [""] * 4
+    assert all("p 0.062" in cell for cell in by_label["MSE"])  # Five seeds cannot tell more.
+
+
+def by_counting(first, second):
+    """The exact paired permutation test of the mean difference, by all ways to swap pairs."""
+    differences = np.array(first) - np.array(second)
+    signs = itertools.product((1, -1), repeat=len(differences))
+    means = np.array([np.mean(differences * s) for s in signs])
+    # Two-sided as SciPy has it: twice the smaller tail.
+    observed = differences.mean()
+    tails = [np.mean(means >= observed - 1e-12), np.mean(means <= observed + 1e-12)]
+    return min(2 * min(tails), 1.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("metric", ["accuracy", "mean squared error"])
+def test_differences_are_tested_as_counting_gives(seed, metric):
+    random = np.random.default_rng(seed)
+    first, second = random.normal(0.3, 1, 6), random.normal(0, 1, 6)
+    keyed = [{str(n): value for n, value in enumerate(of)} for of in (first, second)]
+    compared = results.comparison(*keyed, metric)
+    sign = -1 if metric != "accuracy" else 1
+    assert compared["better"] == pytest.approx(sign * np.mean(first - second))
+    assert compared["p"] == pytest.approx(by_counting(first, second))
+    assert compared["seeds"] == 6
+    assert results.comparison(keyed[0], {"0": 1.0}, metric) is None
+    assert results.comparison(keyed[0], keyed[0], metric)["p"] == 1.0
+
+
+def test_what_is_surely_better_is_said_first(tmp_path):
+    experiments = write_reports(tmp_path, CONFIG)
+    gathered = results.gather(CONFIG, experiments, tmp_path)
+    table = gathered["experiments"]["table1"]
+    (sentence,) = tables.orderings(table, gathered["metrics"], "fc")
+    assert sentence.startswith("better than untrained (family, instrument, pitch, pitch within")
+    assert "fixed permutations, 100" in sentence and "supervised, 5000 labels" in sentence
+    row = tables.of_comparisons(table, gathered["metrics"], "fc")[1]
+    assert all(re.fullmatch(r"\+\d+\.\d+ \(p 0\.031\) \*", cell) for cell in row[1:])
+
+
+class Page(html.parser.HTMLParser):
+    """What a page shows, and whatever it would load."""
+
+    def __init__(self):
+        super().__init__()
+        self.tables, self.images, self.addresses, self.open = [], [], [], []
+        self.anchors = set()
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.addresses += [attributes[name] for name in ("src", "href") if name in attributes]
+        assert tag not in ("script", "link", "iframe", "object")
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+        if tag == "img":
+            self.images.append(attributes)
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+        self.anchors.add(attributes.get("id"))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "td" in self.open or "th" in self.open:
+            self.tables[-1][-1][-1] += data
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """A workdir with a report of everything, and what it was made from."""
+    workdir = tmp_path_factory.mktemp("reported")
+    records.write_config(workdir, CONFIG)
+    write_reports(workdir, CONFIG)
+    pictures = workdir / "perturbed" / "seed0" / "pretrain" / "pictures"
+    pictures.mkdir(parents=True)
+    Image.new("RGB", (40, 30), "red").save(pictures / "reordered.png")
+    written = reproduction.run(CONFIG, workdir)  # All is done: nothing runs.
+    return workdir, written
+
+
+def test_the_page_stands_alone_and_its_images_decode(reported):
+    _, written = reported
+    shown = Page()
+    text = written.read_text(encoding="utf-8")
+    shown.feed(text)
+    assert not shown.open  # Every tag is closed.
+    inside = [address for address in shown.addresses if address.startswith("#")]
+    assert {address[1:] for address in inside} <= shown.anchors and len(inside) == 5
+    others = [address for address in shown.addresses if not address.startswith("#")]
+    assert all(address.startswith("data:image/png;base64,") for address in others)
+    assert "url(" not in text and "@import" not in text
+    sizes = []
+    for image in shown.images:
+        assert image["alt"]
+        decoded = Image.open(io.BytesIO(base64.b64decode(image["src"].split(",", 1)[1])))
+        decoded.load()
+        sizes.append(decoded.size)
+    assert len(sizes) == 3 * 2 + 1 + 1 and sizes[-1] == (40, 30)  # Curves, learning, examples.
+
+
+def test_the_tables_of_the_page_are_those_of_results_json_and_of_the_markdown(reported):
+    workdir, written = reported
+    shown = Page()
+    shown.feed(written.read_text(encoding="utf-8"))
+    gathered = json.loads((workdir / "results.json").read_text())
+    markdown = (workdir / "report.md").read_text(encoding="utf-8")
+    of_markdown = [
+        [cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|")]
+        for line in markdown.splitlines()
+        if line.startswith("|")
+    ]
+    in_markdown = [[cell.replace("**", "") for cell in line] for line in of_markdown]
+    in_markdown = [line for line in in_markdown if set(line) != {"---"}]
+    rows = [[cell.strip() for cell in row] for table in shown.tables for row in table]
+    assert len(shown.tables) == 3 * 2 + 3 + 3 * 2
+    assert in_markdown == rows
+    table = shown.tables[0]
+    line = next(row for row in table if row[0] == "fixed permutations, 100")
+    of_json = next(
+        row
+        for row in gathered["experiments"]["table1"]["rows"]["fc"]
+        if row["label"] == "fixed permutations, 100"
+    )
+    for cell, task in zip(line[1:], TASKS):
+        digits = 1 if task == "pitch" else 3
+        values = of_json["scores"][task]["1000"].values()
+        low, middle, high = (f"{f(list(values)):.{digits}f}" for f in (min, np.median, max))
+        assert cell == f"{low} ← {middle} → {high}"
+    of_paper = table[table.index(line) + 1]
+    assert of_paper[:4] == ["the paper, on NSynth", "0.75", "0.7", "144.5"]
+    count = len(cells.make(CONFIG, plans.experiments(CONFIG)))
+    assert gathered["seconds"] == 36.0 * count
+    assert f"ran for {count / 100:.1f} h in all" in markdown
+
+
+def test_the_paper_is_drawn_beside_ours(tmp_path):
+    from training.experiments import figures
+
+    experiments = write_reports(tmp_path, CONFIG)
+    gathered = results.gather(CONFIG, experiments, tmp_path)
+    for name, lines in (("figure2", 7), ("figure3", 4), ("data", 1)):
+        figure = figures.curves(name, gathered["experiments"][name], TASKS, "fc")
+        axis = figure.axes[0]
+        assert axis.get_title() == "family" and len(axis.lines) == lines + (name == "figure2")
+        if name == "data":
+            continue
+        of_paper = [line for line in axis.lines if line.get_label().endswith("the paper")]
+        drawn = {tuple(map(tuple, line.get_xydata())) for line in of_paper}
+        assert drawn == {tuple(of["family"]) for of in published.FIGURES[name].values()}
+
+
+def test_more_may_be_asked_for_but_nothing_else_changed(reported):
+    from training.errors import UserError
+
+    workdir, _ = reported
+    with pytest.raises(UserError, match="holds experiments with other settings"):
+        reproduction.run(dataclasses.replace(CONFIG, seeds=3), workdir)
+    fewer = dataclasses.replace(CONFIG, table=(2,), figure=(), pretrain_seeds=3)
+    written = reproduction.run(fewer, workdir)
+    shown = Page()
+    shown.feed(written.read_text(encoding="utf-8"))
+    assert len(shown.tables) == 3
+    assert "--table=2 --pretrain_seeds=3 --seeds=2 --workdir=DIR" in written.read_text()
+
+
+def test_figures_and_page_name_every_experiment():
+    assert set(page.NAMES) == {"table1", "table2", "figure2", "data", "figure3"}
