@@ -68,15 +68,19 @@ def check_batch_size(strategy, batch_size, name="batch_size"):
 
 
 def check_jit_compile(strategy, jit_compile):
-    """Raises `UserError` where XLA cannot compile: Keras has it compile all replicas as one."""
-    if not jit_compile or strategy.num_replicas_in_sync == 1:
+    """Raises `UserError` where XLA cannot compile a step of several devices.
+
+    Keras would have it compile those of a process as one, and it does not add up over the
+    processors of several workers; over their GPUs it has not been tried.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if not jit_compile or replicas == 1:
         return
-    devices = strategy.extended.worker_devices
-    kind = tf.DeviceSpec.from_string(devices[0]).device_type
-    if len(devices) > 1 and kind != "TPU":
+    kind = tf.DeviceSpec.from_string(strategy.extended.worker_devices[0]).device_type
+    if kind != "TPU":
         raise UserError(
-            f"--jit_compile does not work for {len(devices)} {kind} devices of one process: leave "
-            "it out, or give --strategy=none."
+            f"--jit_compile does not work for {replicas} {kind} devices together: leave it out, or "
+            "give --strategy=none."
         )
 
 

@@ -29,11 +29,13 @@ def main():
 
     from training import pretrain_lib, workdirs
 
-    tf.config.experimental.enable_op_determinism()
     workdir = flags.value("workdir")
     changes = flags.given(PretrainConfig)
     recipe = RECIPES[changes.get("recipe", PretrainConfig.recipe)]()
-    report = pretrain_lib.run(workdirs.resume_config(workdir, recipe, changes), workdir)
+    config = workdirs.resume_config(workdir, recipe, changes)
+    if not config.jit_compile:  # Keras would leave XLA out.
+        tf.config.experimental.enable_op_determinism()
+    report = pretrain_lib.run(config, workdir)
     if report is None:
         print(f"Stopped; the same command goes on. A checkpoint is in {workdir}/checkpoints.")
         return flags.STOPPED

@@ -6,6 +6,7 @@ import functools
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from training import distribution, material, models
 from training.data import sets
@@ -23,6 +24,13 @@ def pictures(config, split):
     slope = np.arange(24)[:, None] * 3 + np.arange(24) * 2
     noise = random.integers(0, 130, (count, 24, 24))
     return Examples("image", (noise + slope)[..., None].astype("uint8"))
+
+
+def write_pictures(folder):
+    """The same as files."""
+    folder.mkdir()
+    for number, picture in enumerate(pictures(None, "train").inputs[..., 0]):
+        Image.fromarray(picture).save(folder / f"{number}.png")
 
 
 def use_small_set(patch=sets.SETS.__setitem__):

@@ -28,8 +28,17 @@ def run_program(program, **environment):
         def run(workdir, **changes):
             return pretrain_lib.run(distributed_runs.small_config(**changes), workdir)
     """
+    return _start(["-c", textwrap.dedent(prologue) + textwrap.dedent(program)], environment)
+
+
+def run_command(module, flags, **environment):
+    """Starts a program of ours as a user does, with flags by name."""
+    return _start(["-m", module, *(f"--{name}={x}" for name, x in flags.items())], environment)
+
+
+def _start(arguments, environment):
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(prologue) + textwrap.dedent(program)],
+        [sys.executable, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -59,13 +68,17 @@ def free_ports(count):
             one.close()
 
 
-def run_on_two_workers(programs):
+def two_clusters():
+    """TF_CONFIG of two workers on this machine."""
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     tasks = [{"type": "worker", "index": index} for index in range(2)]
-    clusters = [json.dumps({"cluster": {"worker": addresses}, "task": task}) for task in tasks]
+    return [json.dumps({"cluster": {"worker": addresses}, "task": task}) for task in tasks]
+
+
+def run_on_two_workers(programs):
     wait_for(
         *(
             run_program(program, DEVICES="1", TF_CONFIG=cluster)
-            for program, cluster in zip(programs, clusters, strict=True)
+            for program, cluster in zip(programs, two_clusters(), strict=True)
         )
     )

@@ -1,15 +1,15 @@
 """Several devices in other precisions, and several of each of several workers, train as one."""
 
-import json
 import types
 
 import pytest
 import tensorflow as tf
 
 from tests.replicas import run_on_two_replicas
-from tests.training.processes import free_ports, run_program, wait_for
+from tests.training import distributed_runs
+from tests.training.processes import run_command, run_program, two_clusters, wait_for
 from tests.training.test_distribution import assert_same_run
-from training import distribution
+from training import distribution, records
 from training.config import OBJECTIVES
 from training.errors import UserError
 
@@ -87,7 +87,6 @@ def test_a_step_that_overflows_on_one_replica_is_skipped_on_all():
 @pytest.mark.slow
 def test_two_workers_with_two_devices_each_end_as_one_device(tmp_path):
     """TensorFlow itself takes several GPUs of a worker, but one processor."""
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     program = """
         from tensorflow.python.distribute import collective_all_reduce_strategy
 
@@ -98,32 +97,58 @@ def test_two_workers_with_two_devices_each_end_as_one_device(tmp_path):
         assert distribution.make_strategy("multi_worker").num_replicas_in_sync == 4
     """
     several, alone = tmp_path / "several", tmp_path / "alone"
-    clusters = [
-        {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        for index in range(2)
-    ]
     wait_for(
         run_program(f"run({str(alone)!r})", DEVICES="1"),
         *(
-            run_program(
-                program.format(workdir=str(several)), DEVICES="2", TF_CONFIG=json.dumps(cluster)
-            )
-            for cluster in clusters
+            run_program(program.format(workdir=str(several)), DEVICES="2", TF_CONFIG=cluster)
+            for cluster in two_clusters()
         ),
     )
     assert_same_run(several, alone)
 
 
 @pytest.mark.parametrize("kind", ["CPU", "GPU", "TPU"])
-@pytest.mark.parametrize("devices", [1, 2])
-def test_xla_is_refused_for_several_devices_of_a_process_but_for_tpus(devices, kind):
-    names = [f"/job:localhost/replica:0/task:0/device:{kind}:{n}" for n in range(devices)]
+@pytest.mark.parametrize(("replicas", "of_process"), [(1, 1), (2, 2), (2, 1)])
+def test_xla_is_refused_for_several_devices_but_for_tpus(replicas, of_process, kind):
+    names = [f"/job:localhost/replica:0/task:0/device:{kind}:{n}" for n in range(of_process)]
     extended = types.SimpleNamespace(worker_devices=names)
-    strategy = types.SimpleNamespace(num_replicas_in_sync=devices, extended=extended)
+    strategy = types.SimpleNamespace(num_replicas_in_sync=replicas, extended=extended)
     distribution.check_jit_compile(strategy, False)
-    if devices == 2 and kind != "TPU":
+    if replicas == 2 and kind != "TPU":
         with pytest.raises(UserError, match=f"--jit_compile does not work for 2 {kind} devices"):
             distribution.check_jit_compile(strategy, True)
     else:
         distribution.check_jit_compile(strategy, True)
     distribution.check_jit_compile(tf.distribute.get_strategy(), True)
+
+
+@pytest.mark.slow
+def test_a_run_that_xla_compiles_is_one_that_it_does_not(tmp_path):
+    distributed_runs.write_pictures(tmp_path / "pictures")
+    flags = {
+        "recipe": "digit_scenes",
+        "data": "folder",
+        "folder": tmp_path / "pictures",
+        "cache_dir": tmp_path / "cache",
+        "image_size": 24,
+        "channels": 1,
+        "gap": 0,
+        "batch_size": 8,
+        "steps": 4,
+        "evaluate_every": 2,
+    }
+    plain, compiled, dumped = (tmp_path / name for name in ("plain", "compiled", "dumped"))
+    wait_for(run_command("training.pretrain", {**flags, "workdir": plain}))
+    wait_for(
+        run_command(
+            "training.pretrain",
+            {**flags, "workdir": compiled, "jit_compile": True},
+            XLA_FLAGS=f"--xla_dump_to={dumped}",
+        )
+    )
+    assert list(dumped.glob("*one_step_on_data*"))  # What XLA compiled.
+    rows, expected = (records.read_log(workdir / "log.csv") for workdir in (compiled, plain))
+    assert [row["step"] for row in rows] == [2, 4]
+    for row, other in zip(rows, expected, strict=True):
+        assert row["loss"] == pytest.approx(other["loss"], rel=1e-4)
+        assert row["val_loss"] == pytest.approx(other["val_loss"], rel=1e-4)

@@ -1,13 +1,12 @@
 """Of several workers one is lost: the others say so and end, and all go on from one step."""
 
 import contextlib
-import json
 
 import h5py
 import numpy as np
 import pytest
 
-from tests.training.processes import free_ports, run_on_two_workers, run_program
+from tests.training.processes import run_on_two_workers, run_program, two_clusters
 
 pytestmark = pytest.mark.slow
 
@@ -31,12 +30,9 @@ KILLED_AT_STEP_6 = """
 
 @contextlib.contextmanager
 def two_workers(programs):
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    tasks = [{"type": "worker", "index": index} for index in range(2)]
-    clusters = [json.dumps({"cluster": {"worker": addresses}, "task": task}) for task in tasks]
     processes = [
         run_program(program, DEVICES="1", TF_CONFIG=cluster)
-        for program, cluster in zip(programs, clusters, strict=True)
+        for program, cluster in zip(programs, two_clusters(), strict=True)
     ]
     try:
         yield processes

@@ -9,7 +9,13 @@ import pytest
 
 from tests.replicas import ROOT
 from tests.training import transfer_runs
-from tests.training.processes import run_on_two_workers, run_program, wait_for
+from tests.training.processes import (
+    run_command,
+    run_on_two_workers,
+    run_program,
+    two_clusters,
+    wait_for,
+)
 from training import distribution, records, retrained, transfer_lib
 from training.config import TransferConfig
 from training.data.stream import WHOLE, Share
@@ -110,17 +116,17 @@ def assert_same_answers(answers, alone):
             np.testing.assert_allclose(one, right, rtol=0, atol=tolerance * np.abs(right).max())
 
 
-def assert_same_report(workdir, alone):
+def assert_same_report(workdir, right, protocol):
     """The scores, but for an example whose answer is a tie."""
     assert sorted(path.name for path in workdir.iterdir()) == WRITTEN
-    report, right = (
-        records.read_json(folder / "report.json")["tasks"]["place"]
-        for folder in (workdir, alone[1] / workdir.name)
-    )
-    assert tuple(report) == tuple(right) == ("metric", *ROWS[workdir.name])
-    for row in ROWS[workdir.name]:
-        for count in ("20", "40"):
-            assert report[row][count] == pytest.approx(right[row][count], abs=0.03)
+    report, right = (records.read_json(folder / "report.json") for folder in (workdir, right))
+    assert report["recordings"] == right["recordings"] == {"train": 60, "test": 41}
+    (rows,), (same_rows,) = (of["tasks"].values() for of in (report, right))
+    assert tuple(rows) == tuple(same_rows) == ("metric", *ROWS[protocol])
+    for row in ROWS[protocol]:
+        assert rows[row].keys() == same_rows[row].keys() and len(rows[row]) == 2
+        for count, cell in rows[row].items():
+            assert cell == pytest.approx(same_rows[row][count], abs=0.03)
 
 
 @pytest.mark.slow
@@ -129,7 +135,7 @@ def test_two_replicas_transfer_as_one_device(export, alone, tmp_path):
     wait_for(run_program(program(export, answers, folder, "mirrored", HEADS), DEVICES="2"))
     assert_same_answers(answers, alone)
     for protocol in HEADS:
-        assert_same_report(folder / protocol, alone)
+        assert_same_report(folder / protocol, alone[1] / protocol, protocol)
 
 
 @pytest.mark.slow
@@ -144,5 +150,34 @@ def test_two_workers_transfer_as_one_device_and_only_the_chief_writes(export, al
     )
     for saved in answers:
         assert_same_answers(saved, alone)
-    assert_same_report(workers[0] / "finetune", alone)
+    assert_same_report(workers[0] / "finetune", alone[1] / "finetune", "finetune")
     assert not workers[1].exists()
+
+
+@pytest.mark.slow
+def test_the_command_on_two_workers_reports_what_it_does_on_one(export, tmp_path):
+    transfer_runs.write_pictures(tmp_path / "pictures")
+    flags = {
+        "encoder": export,
+        "data": "folder",
+        "folder": tmp_path / "pictures",
+        "cache_dir": tmp_path / "cache",
+        "protocol": "finetune",
+        "num_labels": "20,60",
+        "seeds": 2,
+        "head_steps": 20,
+        "learning_rate": 0.01,
+        "head_batch_size": 16,
+        "head_units": 16,
+    }
+    one, chief, other = (tmp_path / name for name in ("one", "chief", "other"))
+    wait_for(run_command("training.transfer", {**flags, "workdir": one}))
+    flags["strategy"] = "multi_worker"
+    wait_for(
+        *(
+            run_command("training.transfer", {**flags, "workdir": workdir}, TF_CONFIG=cluster)
+            for workdir, cluster in zip((chief, other), two_clusters(), strict=True)
+        )
+    )
+    assert_same_report(chief, one, "finetune")
+    assert not other.exists()

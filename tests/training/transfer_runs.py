@@ -7,6 +7,7 @@ from unittest import mock
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 import keras_s2l
 from export import saved_model
@@ -27,6 +28,19 @@ def labelled_pictures(config, split):
     band = np.arange(24) // 8 == place[:, None]
     pictures = random.integers(0, 130, (count, 24, 24)) + 90 * band[..., None]
     return Examples("image", pictures[..., None].astype("uint8"), {"place": place})
+
+
+def write_pictures(folder):
+    """The same as files, with a `labels.csv`."""
+    folder.mkdir()
+    lines = ["path,label,split"]
+    for split in ("train", "test"):
+        examples = labelled_pictures(None, split)
+        for number, place in enumerate(examples.labels["place"]):
+            name = f"{split}_{number:02}.png"
+            Image.fromarray(examples.inputs[number, ..., 0]).save(folder / name)
+            lines.append(f"{name},{place},{split}")
+    (folder / "labels.csv").write_text("\n".join(lines))
 
 
 def export(folder):
