@@ -27,15 +27,16 @@ def make(config, metadata, splits, drawn):
     embedding = config.embedding or metadata["embedding"]
     architecture, shape = metadata["architectures"][embedding], _input_shape(metadata)
     if config.protocol == "frozen":
-        signature = config.embedding or None
-        pretrained = keras_s2l.HubEncoder(config.encoder, trainable=False, signature=signature)
-        encoders = {"pretrained": pretrained}
-        if config.baselines:
-            encoders["untrained"] = _fresh(architecture, shape, config.seed)
-            part = splits["train"]
-            encoders["calibrated"] = _calibrated(architecture, shape, config.seed, part)
+        signature, train = config.embedding or None, splits["train"]
+        make_encoder = {
+            "pretrained": lambda: keras_s2l.HubEncoder(
+                config.encoder, trainable=False, signature=signature
+            ),
+            "untrained": lambda: _fresh(architecture, shape, config.seed),
+            "calibrated": lambda: _calibrated(architecture, shape, config.seed, train),
+        }
         return {
-            name: FrozenRow(encoder, config, splits, drawn) for name, encoder in encoders.items()
+            name: FrozenRow(make_encoder[name](), config, splits, drawn) for name in config.encoders
         }
     # With statistics of its own from the start: the initial ones say nothing about the inputs, and
     # so few steps would not make up for it.

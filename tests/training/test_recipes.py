@@ -326,7 +326,7 @@ def test_any_embedding_of_an_export_is_measured(exported, embedding, tmp_path):
     recipe, encoder = exported
     few = {"num_labels": (20,), "seeds": 2, "head_steps": 2}
     own = TransferConfig(data=recipe, encoder=encoder, **few)
-    other = dataclasses.replace(own, embedding=embedding, baselines=False)
+    other = dataclasses.replace(own, embedding=embedding, encoders=("pretrained",))
     reports = [transfer_lib.run(own, tmp_path / "own"), transfer_lib.run(other, tmp_path / "other")]
     assert [report["encoder"]["embedding"] for report in reports] == ["levels", embedding]
     for name, cells in reports[1]["tasks"].items():

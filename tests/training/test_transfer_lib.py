@@ -245,6 +245,8 @@ def test_a_network_with_batch_norms_is_trained_from_labels_and_anew_for_each_tas
         ({"head": "mpl"}, "--head must be mlp or linear"),
         ({"num_labels": ()}, "--num_labels must be at least 1"),
         ({"num_labels": (5, 0)}, "--num_labels must be at least 1"),
+        ({"encoders": ("pretrained", "trained")}, "--encoders must be of pretrained, untrained"),
+        ({"encoders": ()}, "--encoders must be of pretrained, untrained"),
         ({"seeds": 0}, "--seeds must be at least 1"),
         ({"seed": -1}, "--seed must be from 0"),
         ({"learning_rate": 0.0}, "--learning_rate must be above 0"),

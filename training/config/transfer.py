@@ -10,6 +10,7 @@ from training.errors import UserError
 
 HEADS = ("mlp", "linear")
 PROTOCOLS = ("frozen", "finetune", "supervised")
+ENCODERS = ("pretrained", "untrained", "calibrated")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +31,11 @@ class TransferConfig(DataConfig, DevicesConfig):
         "of the encoder: levels, patches, or fc, which is the paper's; if not given its own",
         protocol=("frozen", "supervised"),
     )
-    baselines: bool = flag(
-        True, "measure the same encoder untrained beside it", protocol=("frozen",)
+    encoders: tuple[str, ...] = flag(
+        ENCODERS,
+        "which to measure: the exported one, the same with fresh weights, and this one with the "
+        "batch-norm statistics of unlabelled recordings",
+        protocol=("frozen",),
     )
     head: str = flag("mlp", "a perceptron of three layers, as in the paper, or a linear probe")
     head_units: int = flag(128, "width of the two hidden layers of the head", head=("mlp",))
@@ -53,4 +57,8 @@ class TransferConfig(DataConfig, DevicesConfig):
             raise UserError(f"--learning_rate must be above 0. Received: {self.learning_rate}.")
         if not self.num_labels or min(self.num_labels) < 1:
             raise UserError(f"--num_labels must be at least 1. Received: {self.num_labels}.")
+        if not self.encoders or set(self.encoders) - set(ENCODERS):
+            raise UserError(
+                f"--encoders must be of {', '.join(ENCODERS)}. Received: {','.join(self.encoders)}."
+            )
         check_seed(self)

@@ -36,17 +36,11 @@ class Cell:
 
 
 def measurements(experiments):
-    """By arm what its encoders are measured by; what one program can measure comes together."""
-    merged = {}
+    """By arm what its encoders are measured by, each once."""
+    found = {}
     for row in (row for e in experiments for of in e.rows.values() for row in of):
-        of_arm = merged.setdefault(row.arm, [])
-        for number, known in enumerate(of_arm):
-            if known.serves(row.measurement):
-                of_arm[number] = known.with_those_of(row.measurement)
-                break
-        else:
-            of_arm.append(row.measurement)
-    return merged
+        found.setdefault(row.arm, {})[row.measurement] = None
+    return found
 
 
 def make(config, experiments):
@@ -91,18 +85,16 @@ def _of_run(config, arm, of_arm, seed):
 
 
 def _transfer_options(config, measurement):
-    # Training the whole network takes as long as 30 heads: in short, once for each seed.
-    once = measurement.protocol == "supervised" and config.setting == "quick"
     options = {
         "data": config.data,
-        "protocol": measurement.protocol,
         "embedding": measurement.embedding,
         "num_labels": ",".join(map(str, measurement.num_labels)),
-        "seeds": 1 if once else config.seeds,
     }
-    if measurement.protocol == "frozen":
-        options["baselines"] = measurement.baselines
-    return options
+    if measurement.encoders == ("supervised",):
+        # Training the whole network takes as long as 30 heads: in short, once for each seed.
+        draws = 1 if config.setting == "quick" else config.seeds
+        return {**options, "protocol": "supervised", "seeds": draws}
+    return {**options, "encoders": ",".join(measurement.encoders), "seeds": config.seeds}
 
 
 def _where(config):

@@ -31,31 +31,17 @@ class Measurement:
     Attributes:
         embedding: "fc", "patches" or "levels".
         num_labels: Sizes of the labelled sets.
-        protocol: Of `training.transfer`.
-        baselines: Whether the same encoder untrained is measured too.
+        encoders: Rows of the report of `training.transfer`; "supervised" is one of its own.
     """
 
     embedding: str
     num_labels: tuple
-    protocol: str = "frozen"
-    baselines: bool = False
+    encoders: tuple = ("pretrained",)
 
     @property
     def name(self):
         """Of its folder."""
-        baselines = "-baselines" if self.baselines else ""
-        counts = "-".join(map(str, self.num_labels))
-        return f"{self.protocol}-{self.embedding}{baselines}-{counts}"
-
-    def serves(self, other):
-        """Whether it gives the numbers of another one too."""
-        return (self.embedding, self.protocol) == (other.embedding, other.protocol)
-
-    def with_those_of(self, other):
-        counts = tuple(sorted({*self.num_labels, *other.num_labels}))
-        return dataclasses.replace(
-            self, num_labels=counts, baselines=self.baselines or other.baselines
-        )
+        return "-".join(map(str, (*self.encoders, self.embedding, *self.num_labels)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +53,7 @@ class Row:
         arm, measurement: Where its numbers come from.
         encoder: Which row of the transfer report: "pretrained", "untrained", "calibrated" or
             "supervised".
-        num_labels: Size of the labelled set, None for each that is measured: a line over them.
-        x: Where its point lies, of a figure over something else.
+        x: Where its point lies, of a figure over something else than numbers of labels.
         paper: Its name in `published`, None for a row that is ours alone.
     """
 
@@ -76,7 +61,6 @@ class Row:
     arm: Arm
     measurement: Measurement
     encoder: str = "pretrained"
-    num_labels: int | None = None
     x: float | None = None
     paper: str | None = None
 
@@ -250,20 +234,19 @@ def _table1(material):
     for embedding in EMBEDDINGS:
         frozen = Measurement(embedding, (count,))
         # Once for each seed: other arms would have the same.
-        beside = dataclasses.replace(frozen, baselines=True)
+        fresh = Measurement(embedding, (count,), ("untrained", "calibrated"))
         rows[embedding] = [
-            Row("untrained", arms[OURS], beside, "untrained", count, paper="untrained"),
-            Row("calibrated", arms[OURS], beside, "calibrated", count),
+            Row("untrained", arms[OURS], fresh, "untrained", paper="untrained"),
+            Row("calibrated", arms[OURS], fresh, "calibrated"),
         ]
         for name, arm in arms.items():
-            measurement, paper = beside if name == OURS else frozen, OBJECTIVES[name][2]
-            row = Row(arm.label, arm, measurement, num_labels=count, paper=paper)
+            row = Row(arm.label, arm, frozen, paper=OBJECTIVES[name][2])
             rows[embedding].append(row)
         more = [number for number in material.many_labels if number >= count]
         for number in more:
             label = "supervised" if number == count else f"supervised, {number} labels"
-            measurement = Measurement("levels", (number,), "supervised")
-            rows[embedding].append(Row(label, arms[OURS], measurement, "supervised", number))
+            measurement = Measurement("levels", (number,), ("supervised",))
+            rows[embedding].append(Row(label, arms[OURS], measurement, "supervised"))
     return Experiment("table1", "What is learnt from", rows)
 
 
@@ -275,7 +258,7 @@ def _table2(material):
             arm = _arm(material, f"{OURS}-{name}", label, flags)
         for embedding, of_embedding in rows.items():
             measurement = Measurement(embedding, (material.num_labels,))
-            row = Row(label, arm, measurement, num_labels=material.num_labels, paper=paper)
+            row = Row(label, arm, measurement, paper=paper)
             of_embedding.append(row)
     return Experiment("table2", "What is cut", rows)
 
@@ -292,7 +275,7 @@ def _figure2(material):
             arm = _objective(material, name)
             measurement = Measurement(embedding, material.many_labels)
             of_embedding.append(Row(arm.label, arm, measurement, paper=paper))
-        measurement = Measurement("levels", material.many_labels, "supervised")
+        measurement = Measurement("levels", material.many_labels, ("supervised",))
         arm = _objective(material, OURS)
         row = Row("no pre-training", arm, measurement, "supervised", paper="supervised")
         of_embedding.append(row)
@@ -329,6 +312,5 @@ def _figure3(material):
 
 
 def _point(material, arm, embedding, x, paper):
-    count = material.num_labels
-    measurement = Measurement(embedding, (count,))
-    return Row(arm.label, arm, measurement, num_labels=count, x=x, paper=paper)
+    measurement = Measurement(embedding, (material.num_labels,))
+    return Row(arm.label, arm, measurement, x=x, paper=paper)

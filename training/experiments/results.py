@@ -48,7 +48,7 @@ class _Reader:
     def __init__(self, config, experiments, workdir):
         self.config = config
         self.workdir = workdir
-        self.measurements = cells.measurements(experiments)
+        self.arms = cells.measurements(experiments)
         self.reports = {}
         self.metrics = {}  # By task.
 
@@ -59,16 +59,14 @@ class _Reader:
         return self.reports[folder]
 
     def row(self, row):
-        measured = next(m for m in self.measurements[row.arm] if m.serves(row.measurement))
         scores = {}
         for seed in range(self.config.pretrain_seeds):
-            report = self._report(cells.folder_of(row.arm, seed, measured))
+            report = self._report(cells.folder_of(row.arm, seed, row.measurement))
             for task, rows in (report or {"tasks": {}})["tasks"].items():
                 self.metrics[task] = rows["metric"]
                 for count, cell in rows[row.encoder].items():
-                    if row.num_labels in (None, int(count)) and int(count) in _counts(row):
-                        by_count = scores.setdefault(task, {})
-                        by_count.setdefault(count, {})[str(seed)] = float(np.mean(cell["draws"]))
+                    by_count = scores.setdefault(task, {})
+                    by_count.setdefault(count, {})[str(seed)] = float(np.mean(cell["draws"]))
         return {
             "label": row.label,
             "arm": row.arm.name,
@@ -93,7 +91,7 @@ class _Reader:
     def runs(self):
         """Of each arm how it learnt: by seed the rows of its log."""
         found = {}
-        for arm in self.measurements:
+        for arm in self.arms:
             logs = {}
             for seed in range(self.config.pretrain_seeds):
                 folder = self.workdir / cells.folder_of(arm, seed)
@@ -113,10 +111,6 @@ class _Reader:
             if report is not None and report["environment"] not in found:
                 found.append(report["environment"])
         return found
-
-
-def _counts(row):
-    return row.measurement.num_labels
 
 
 def is_error(metric):

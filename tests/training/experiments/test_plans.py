@@ -37,7 +37,8 @@ def as_typed(config_class, given):
         if isinstance(default, bool):
             made[name] = {"True": True, "False": False}[text]
         elif isinstance(default, tuple):
-            made[name] = tuple(map(int, text.split(",")))
+            kind = str if name == "encoders" else int
+            made[name] = tuple(map(kind, text.split(",")))
         else:
             made[name] = type(default)(text)
     return made
@@ -72,9 +73,10 @@ def test_table_1_holds_all_that_the_paper_compares_and_measures_nothing_twice():
         assert {row.paper for row in rows} - {None} == set(published.TABLES["table1"])
     made = cells.make(asked("notes", table=(1,), figure=()), [table])
     transfers = [options(cell.command) for cell in made if cell.kind == cells.TRANSFER]
-    beside = [given for given in transfers if given.get("baselines") == "True"]
-    assert len(beside) == 6 * 3  # The untrained encoder, once for each seed and embedding.
-    assert len(transfers) == 6 * (8 * 3 + 1)  # And supervised training, for all its labels.
+    beside = [given for given in transfers if given.get("encoders") == "untrained,calibrated"]
+    assert len(beside) == 6 * 3  # Once for each seed and embedding.
+    # And supervised training with as many labels and with more.
+    assert len(transfers) == 6 * (8 * 3 + 3 + 3)
 
 
 def test_experiments_share_their_runs():
