@@ -250,6 +250,8 @@ def test_the_demo_ties_the_programs_together_and_keeps_an_earlier_run(folder, da
         ("training.transfer", ["--encoder=nowhere", "--workdir=DIR"], "is no export"),
         ("training.transfer", ["--num_labels=many", "--workdir=DIR"], "must be whole numbers"),
         ("training.transfer", ["--seed=-1", "--workdir=DIR"], "--seed must be from 0"),
+        ("training.reproduce", ["--workdir=DIR"], "Give what to measure"),
+        ("training.reproduce", ["--table=two", "--workdir=DIR"], "must be whole numbers"),
         ("training.demo", ["--num_labels=0", "--workdir=DIR"], "--num_labels must be at least 1"),
         ("export.export_encoder", ["--workdir=nowhere", "--output=DIR"], "no final.weights.h5"),
         ("export.export_encoder", ["--output=DIR"], "Give either --workdir"),

@@ -31,7 +31,8 @@ def curves(name, experiment, metrics, embedding):
             color = f"C{number}"
             axis.plot(xs, middle, STYLES[number % len(STYLES)], color=color, label=label)
             axis.fill_between(xs, low, high, color=color, alpha=0.15)
-        _draw_paper(axis, name, rows, task)
+        if embedding == "fc":  # It measures no other one.
+            _draw_paper(axis, name, rows, task)
         axis.set(title=task, xlabel=experiment["x_label"], ylabel=metrics[task])
         if experiment["x_label"] == "labels":
             axis.set_xscale("log")

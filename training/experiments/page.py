@@ -15,6 +15,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto
 table { border-collapse: collapse; margin: 1rem 0; font-size: 0.85rem; display: block;
         overflow-x: auto; }
 th, td { border-bottom: 1px solid #ddd; padding: 0.35rem 0.7rem; text-align: left; }
+td { white-space: nowrap; }
 th { background: #f4f4f4; }
 tr.paper td { color: #777; font-style: italic; }
 img { max-width: 100%; }

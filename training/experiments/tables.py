@@ -25,7 +25,8 @@ def of_experiment(name, experiment, metrics, embedding):
             cells = [_cell(scores[task], metrics[task]) for task in tasks]
             partial = row["partial_ranks"]
             lines.append([_label(row, count, experiment), *cells, _cell(partial, "accuracy")])
-        if name in published.TABLES and row["paper"] in published.TABLES[name]:
+        # It measures no other embedding.
+        if embedding == "fc" and row["paper"] in published.TABLES.get(name, {}):
             lines.append(_of_paper(name, row["paper"], tasks))
     return lines
 
@@ -48,9 +49,9 @@ def of_comparisons(experiment, metrics, embedding):
 
 
 def orderings(experiment, metrics, embedding):
-    """Sentences: over what the method is surely better, over what worse, and what is not told.
+    """Sentences: than what the method is surely better, than what worse, and what is not told.
 
-    Of what the paper compares with, and of pitch within a semitone, which it does not, nothing.
+    Tasks stand behind a row where it is not so on all of them.
     """
     rows = experiment["rows"][embedding]
     ours = next(row for row in rows if row["arm"] == plans.OURS and row["encoder"] == "pretrained")
@@ -69,7 +70,10 @@ def orderings(experiment, metrics, embedding):
         by_label = {}
         for label, task in pairs:
             by_label.setdefault(label, []).append(task)
-        listed = "; ".join(f"{label} ({', '.join(of)})" for label, of in by_label.items())
+        listed = "; ".join(
+            label if len(of) == len(ours["scores"]) else f"{label} ({', '.join(of)})"
+            for label, of in by_label.items()
+        )
         if listed:
             sentences.append(f"{verdict} {listed}")
     return sentences

@@ -141,7 +141,7 @@ def test_what_is_surely_better_is_said_first(tmp_path):
     gathered = results.gather(CONFIG, experiments, tmp_path)
     table = gathered["experiments"]["table1"]
     (sentence,) = tables.orderings(table, gathered["metrics"], "fc")
-    assert sentence.startswith("better than untrained (family, instrument, pitch, pitch within")
+    assert sentence.startswith("better than untrained; calibrated; perturbed F-Y, Monte-Carlo; ")
     assert "fixed permutations, 100" in sentence and "supervised, 5000 labels" in sentence
     row = tables.of_comparisons(table, gathered["metrics"], "fc")[1]
     assert all(re.fullmatch(r"\+\d+\.\d+ \(p 0\.031\) \*", cell) for cell in row[1:])
