@@ -168,9 +168,9 @@ class ContextFreeNetwork(keras.layers.Layer):
         dtype = self.dtype_policy
         self.patch_encoder = PatchEncoder(backbone, dtype=dtype, name="patch_encoder")
         self.concatenate = keras.layers.Flatten(dtype=dtype, name="concatenate")
-        self.fully_connected = keras.layers.Dense(
-            hidden_units, activation="relu", dtype=dtype, name="fc"
-        )
+        # Its activation is apart: at the identity many units are off, and what they hold with them.
+        self.fully_connected = keras.layers.Dense(hidden_units, dtype=dtype, name="fc")
+        self.activation = keras.layers.ReLU(dtype=dtype, name="relu")
 
     def build(self, patches_shape):
         self.patch_encoder.build(patches_shape)
@@ -186,7 +186,7 @@ class ContextFreeNetwork(keras.layers.Layer):
 
     def call(self, patches, training=None):
         features = self.patch_encoder(patches, training=training)
-        return self.score(self.fully_connected(self.concatenate(features)))
+        return self.score(self.activation(self.fully_connected(self.concatenate(features))))
 
     def compute_output_shape(self, patches_shape):
         return (patches_shape[0], self.num_outputs or patches_shape[1])

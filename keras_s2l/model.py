@@ -35,9 +35,10 @@ class ShuffleToLearn(PretextModel):
         patches: In place of these a `Patches` layer, for a grid, gaps, jitter or normalisation.
         hidden_units: Width of the first fully connected layer over all patches.
         embedding: What `model.encoder` gives. `"fc"`: the first fully connected layer, as in the
-            paper. `"patches"`: the last features of all patches. `"levels"`: those, and the average
-            activations of earlier layers of the backbone for each patch. `None` is `"levels"` where
-            the levels are known (`note_backbone`, or `levels` given), else `"patches"`.
+            paper, before its activation, of which the paper says nothing. `"patches"`: the last
+            features of all patches. `"levels"`: those, and the average activations of earlier
+            layers of the backbone for each patch. `None` is `"levels"` where the levels are known
+            (`note_backbone`, or `levels` given), else `"patches"`.
         levels: Names of the backbone's layers that join the embedding `"levels"`. `None` takes the
             two blocks before the last of our own backbones; for any other backbone name them.
         permutations: `None` to shuffle by any permutation, or a set of them, integers

@@ -212,6 +212,16 @@ def test_the_encoder_gives_each_embedding_of_the_unshuffled_input(embedding, siz
         np.testing.assert_allclose(embeddings, features.reshape(3, -1), atol=1e-6)
     if embedding == "levels":
         np.testing.assert_allclose(embeddings.reshape(3, 4, 18)[..., 10:], features, atol=1e-6)
+    if embedding == "fc":  # Before its activation, which the scores are made from.
+        network = model.context_free_network
+        weights = {v.path.split("/", 1)[1]: np.asarray(v) for v in network.variables}
+        (first, bias), (last, offset) = (
+            [w for path, w in weights.items() if f"{name}/" in path] for name in ("fc", "score")
+        )
+        np.testing.assert_allclose(embeddings, features.reshape(3, -1) @ first + bias, atol=1e-5)
+        assert embeddings.min() < 0
+        scores = np.maximum(embeddings, 0) @ last + offset
+        np.testing.assert_allclose(model(x), scores, atol=1e-5)
 
 
 def test_training_moves_the_encoder_too(built):
