@@ -70,7 +70,8 @@ def metadata(made, source):
 def _choices(config, kind):
     """What the paper does not state and the run depends on."""
     only = {field.name: field.metadata.get("only", {}) for field in dataclasses.fields(config)}
-    of_others = ("min_area",) if kind == "audio" else ("floor", "max_gain_db", "max_shift")
+    of_sounds = ("floor", "max_gain_db", "max_shift", "min_frequency", "min_time")
+    of_others = ("min_area",) if kind == "audio" else of_sounds
     return [
         name
         for name in NOT_STATED_IN_THE_PAPER

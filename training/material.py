@@ -207,7 +207,7 @@ def augmentation(config, kind):
     """How the examples of a config vary: pictures are not shifted or amplified like sounds."""
     if kind != "audio":
         return Augmentation(min_area=config.min_area)
-    return Augmentation(config.max_shift, config.max_gain_db)
+    return Augmentation(config.max_shift, config.max_gain_db, config.min_time, config.min_frequency)
 
 
 def _as_input(config):

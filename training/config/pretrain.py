@@ -63,6 +63,10 @@ class PretrainConfig(DataConfig, DevicesConfig):
     gap: int = flag(0, "steps, bins, pixels or frames left out between patches")
     jitter: int = flag(0, "room within which each patch moves, in the same unit")
     normalize: bool = flag(False, "bring each patch to mean 0 and standard deviation 1")
+    min_time: float = flag(
+        1.0, "share of the time of sounds that is seen at least, at random, as long as all of it"
+    )
+    min_frequency: float = flag(1.0, "the same share of the frequencies of sounds")
     min_area: float = flag(
         1.0, "share of the area of pictures and clips that is seen at least, at random"
     )
@@ -114,7 +118,7 @@ class PretrainConfig(DataConfig, DevicesConfig):
             raise UserError(f"--channels must be 1 or 3. Received: {self.channels}.")
         if self.objective == "contrastive" and self.batch_size < 2:
             raise UserError("--batch_size must be at least 2 for --objective=contrastive.")
-        for name in ("min_area", "data_share"):
+        for name in ("min_time", "min_frequency", "min_area", "data_share"):
             if not 0 < getattr(self, name) <= 1:
                 raise UserError(
                     f"--{name} must be above 0 and at most 1. Received: {getattr(self, name)}."
@@ -146,6 +150,6 @@ MAY_CHANGE = (
 # Choices of ours, which the run's records name as such.
 NOT_STATED_IN_THE_PAPER = (
     *("floor", "gap", "hidden_units", "jitter", "max_gain_db", "max_shift", "min_area"),
-    "normalize",
+    *("min_frequency", "min_time", "normalize"),
     *("num_samples", "seed", "sigma", "strength", "temperature"),
 )

@@ -10,16 +10,20 @@ from training.data.stream import WHOLE
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Of log spectrograms in time and level, of pictures and clips by the part that is seen.
+    """Of log spectrograms in time, level and extent, of pictures and clips in extent alone.
 
     Attributes:
         max_shift: Each begins up to so many time steps late, after zeros, and loses its end.
         max_gain_db: Each is up to so many decibels louder or softer.
+        min_time: Of each a part of the time is kept, of at least this share, as long as the whole.
+        min_frequency: The same of the frequencies.
         min_area: Of each a part is kept, of at least this share of its area, as large as the whole.
     """
 
     max_shift: int = 0
     max_gain_db: float = 0.0
+    min_time: float = 1.0
+    min_frequency: float = 1.0
     min_area: float = 1.0
 
     def vary(self, x, seed, share=WHOLE):
@@ -36,13 +40,19 @@ class Augmentation:
             limit = self.max_gain_db
             gains = tf.random.stateless_uniform(batch, gain_seed, -limit, limit)
             x = louder(x, share.of(gains))
-        if self.min_area < 1:
-            area_seed = tf.random.experimental.stateless_fold_in(seed, 5)
-            draws = tf.random.stateless_uniform(tf.concat([[4], batch], 0), area_seed)
+        if min(self.min_time, self.min_frequency, self.min_area) < 1:
+            part_seed = tf.random.experimental.stateless_fold_in(seed, 5)
+            draws = tf.random.stateless_uniform(tf.concat([[4], batch], 0), part_seed)
             draws = share.of(draws, axis=1)
-            extents = crops.extents(draws[0], draws[1], self.min_area)
-            x = crops.resized(x, crops.boxes(extents, tf.unstack(draws[2:])))
+            x = crops.resized(x, crops.boxes(self._extents(*draws[:2]), tf.unstack(draws[2:])))
         return x
+
+    def _extents(self, *draws):
+        """Shares of both axes that are kept, as was drawn."""
+        if self.min_area < 1:
+            return crops.extents(*draws, self.min_area)
+        least = self.min_time, self.min_frequency
+        return [crops.between(draw, low, 1.0) for draw, low in zip(draws, least)]
 
 
 def delayed(x, shifts):

@@ -44,6 +44,26 @@ def test_louder_is_the_spectrogram_of_the_louder_waveform():
     np.testing.assert_allclose(louder(frontend(waveforms), gains), expected, rtol=1e-4)
 
 
+def test_of_sounds_a_part_of_the_time_and_of_the_frequencies_is_kept_that_comes_again():
+    ramp = np.linspace(0, 1, 24, dtype="float32")
+    in_time = np.broadcast_to(ramp[:, None, None], (200, 24, 30, 1))
+    in_frequency = np.broadcast_to(ramp[None, :, None], (200, 30, 24, 1))
+    augmentation = Augmentation(min_time=0.5, min_frequency=0.8)
+    for x, least in ((in_time, 0.5), (in_frequency, 0.8)):
+        kept = np.ptp(augmentation.vary(x, step_seed(0, 7)).numpy(), axis=(1, 2, 3))
+        assert least - 0.001 < kept.min() < least + 0.03 and 0.97 < kept.max() < 1.001
+        begins = augmentation.vary(x, step_seed(0, 7)).numpy().min(axis=(1, 2, 3))
+        assert begins.min() < 0.01 and begins.max() > 0.6 * (1 - least)
+    whole = Augmentation(min_time=0.5).vary(in_frequency, step_seed(0, 7)).numpy()
+    np.testing.assert_allclose(whole, in_frequency, atol=1e-6)
+    sounds = np.random.default_rng(0).random((4, 24, 20, 1)).astype("float32")
+    first, again, other = (
+        augmentation.vary(sounds, step_seed(0, step)).numpy() for step in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
 def test_of_pictures_a_part_is_seen_that_comes_again():
     ramp = np.linspace(0, 1, 24, dtype="float32")
     heights, widths = (
