@@ -98,14 +98,15 @@ class PretrainConfig(DataConfig, DevicesConfig):
     fft_length: int = 2048
     num_mel_bins: int | None = 120  # None for linear bins.
     floor: float = 1e-3
-    max_shift: int = 6  # Time steps.
-    max_gain_db: float = 8.0
+    max_shift: int = flag(6, "time steps by which sounds begin later at most, at random")
+    max_gain_db: float = flag(8.0, "decibels by which sounds are louder or softer at most")
 
     def check(self):
         """Raises `UserError` for numbers out of range."""
         at_least_1 = ("steps", "batch_size", "evaluate_every", "num_patches")
         refuse_below(self, (*at_least_1, "num_samples", "num_permutations"), 1)
         refuse_below(self, ("gap", "jitter", "save_every_steps", "warmup_steps"), 0)
+        refuse_below(self, ("max_shift", "max_gain_db"), 0)
         if self.warmup_steps and self.warmup_steps >= self.steps:
             raise UserError(
                 f"--warmup_steps must be below --steps={self.steps}. Received: {self.warmup_steps}."

@@ -15,6 +15,7 @@ class ReproduceConfig(DataConfig):
 
     table: tuple[int, ...] = flag((), "1: objectives; 2: what is cut")
     figure: tuple[int, ...] = flag((), "2: numbers of labels, and of examples; 3: of patches")
+    ablation: bool = flag(False, "what one choice of the recipe at a time is worth")
     setting: str = flag("quick", "quick: few steps, for CPU cores; full: for a GPU")
     steps: int = flag(0, "training steps of each run, 0 for those of the setting")
     pretrain_seeds: int = flag(6, "runs of each kind, whose differences are tested in pairs")
@@ -33,5 +34,5 @@ class ReproduceConfig(DataConfig):
                     f"--{name} must be of {', '.join(map(str, known))}. Received: "
                     f"{', '.join(map(str, sorted(unknown)))}."
                 )
-        if not self.table and not self.figure:
-            raise UserError("Give what to measure: --table=1,2 or --figure=2,3, or both.")
+        if not self.table and not self.figure and not self.ablation:
+            raise UserError("Give what to measure: --table=1,2, --figure=2,3 or --ablation.")

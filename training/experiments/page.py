@@ -28,7 +28,9 @@ NAMES = {
     "figure2": "Figure 2",
     "data": "Figure 2, over data",
     "figure3": "Figure 3",
+    "ablation": "Ablation",
 }
+COMPARED = ("table1", "ablation")
 EMBEDDINGS = {
     "fc": "first fully connected layer, the paper's embedding",
     "patches": "features of the patches",
@@ -45,7 +47,7 @@ def as_markdown(results, command):
             parts.append(f"Embedding: {EMBEDDINGS[embedding]}.\n")
             lines = tables.of_experiment(name, experiment, results["metrics"], embedding)
             parts.append(markdown_table(lines))
-            if name == "table1":
+            if name in COMPARED:
                 parts.append(
                     markdown_table(tables.of_comparisons(experiment, results["metrics"], embedding))
                 )
@@ -112,7 +114,7 @@ def _section(name, experiment, metrics):
             figure = figures.curves(name, experiment, metrics, embedding)
             parts.append(_image(_png(figure), f"{NAMES[name]}, {embedding}"))
         parts.append(_table(tables.of_experiment(name, experiment, metrics, embedding)))
-        if name == "table1":
+        if name in COMPARED:
             parts.append(_table(tables.of_comparisons(experiment, metrics, embedding)))
     return parts
 

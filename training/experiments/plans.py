@@ -70,7 +70,7 @@ class Experiment:
     """A table, or a figure.
 
     Attributes:
-        name: "table1", "table2", "figure2", "data" or "figure3".
+        name: "table1", "table2", "figure2", "data", "figure3" or "ablation".
         title: What it asks.
         rows: `Row`s by embedding.
         x_label: Of a figure; "" of a table.
@@ -120,6 +120,7 @@ class Material:
             `published`. The first is the recipe's own.
         patches: Numbers of patches by what the recipe cuts, its own among them.
         flags: Of the runs with other numbers of patches, beside that number.
+        ablations: By name what is changed of the recipe: a label, and flags.
     """
 
     recipe: str
@@ -130,12 +131,28 @@ class Material:
     patches: tuple = ()
     own_patches: int = 0
     flags: dict = dataclasses.field(default_factory=dict)
+    ablations: dict = dataclasses.field(default_factory=dict)
 
 
 OF_SOUNDS = {
     "frequency": ("frequency", {}, "frequency"),
     "time": ("time", {"axis": "time", "num_patches": 10}, "time"),
     "grid": ("time-frequency", {"grid": "3,3"}, "grid"),
+}
+OF_NOTES = {
+    "sigma-low": ("sigma 0.3", {"sigma": 0.3}),
+    "sigma-high": ("sigma 3", {"sigma": 3.0}),
+    "rate-low": ("learning rate 3e-4", {"learning_rate": 3e-4}),
+    "rate-high": ("learning rate 3e-3", {"learning_rate": 3e-3}),
+    "cosine": ("learning rate that falls to 0", {"schedule": "cosine"}),
+    "batch": ("batches of 128", {"batch_size": 128}),
+    "gap": ("gap of 2 bins", {"gap": 2, "remainder": "crop"}),
+    "jitter": ("jitter of 2 bins", {"jitter": 2}),
+    "normalize": ("patches of mean 0 and deviation 1", {"normalize": True}),
+    "no-shift": ("no shift in time", {"max_shift": 0}),
+    "no-gain": ("one level", {"max_gain_db": 0.0}),
+    "parts-of-time": ("parts of 60 % or more of the time", {"min_time": 0.6}),
+    "parts-of-frequency": ("parts of 70 % or more of the frequencies", {"min_frequency": 0.7}),
 }
 FOUR_PIECES = {"num_patches": 4, "remainder": "crop"}
 MATERIALS = {
@@ -152,6 +169,7 @@ MATERIALS = {
         },
         (4, 8, 10, 12, 20),
         10,
+        ablations=OF_NOTES,
     ),
     "nsynth": Material(
         "nsynth_paper",
@@ -202,11 +220,13 @@ def experiments(config):
     material = MATERIALS[config.data]
     asked = [f"table{number}" for number in config.table]
     asked += [f"figure{number}" for number in config.figure]
+    asked += ["ablation"] * config.ablation
     made = {
         "table1": [_table1],
         "table2": [_table2] if material.slicings else [],
         "figure2": [_figure2, _shares],
         "figure3": [_figure3] if material.patches else [],
+        "ablation": [_ablation] if material.ablations else [],
     }
     if lacking := [name for name in asked if not made[name]]:
         raise UserError(f"There is no {' or '.join(lacking)} with --data={config.data}.")
@@ -261,6 +281,19 @@ def _table2(material):
             row = Row(label, arm, measurement, paper=paper)
             of_embedding.append(row)
     return Experiment("table2", "What is cut", rows)
+
+
+def _ablation(material):
+    arms = [_objective(material, OURS)]
+    for name, (label, flags) in material.ablations.items():
+        arms.append(_arm(material, f"{OURS}-{name}", label, flags))
+    rows = {
+        embedding: [
+            Row(arm.label, arm, Measurement(embedding, (material.num_labels,))) for arm in arms
+        ]
+        for embedding in EMBEDDINGS
+    }
+    return Experiment("ablation", "What a choice is worth", rows)
 
 
 def _figure2(material):

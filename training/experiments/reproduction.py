@@ -8,7 +8,10 @@ from training.errors import UserError
 from training.experiments import cells, page, plans, results
 
 # What a later command may ask for beyond an earlier one in the same workdir: what is done is kept.
-MAY_CHANGE = ("table", "figure", "pretrain_seeds", "jobs", "folder", "cache_dir", "data_dir")
+MAY_CHANGE = (
+    *("table", "figure", "ablation", "pretrain_seeds", "jobs"),
+    *("folder", "cache_dir", "data_dir"),
+)
 
 
 def run(config, workdir):

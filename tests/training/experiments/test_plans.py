@@ -12,7 +12,7 @@ from training.experiments import cells, plans, published
 from training.recipes import RECIPES
 
 EVERYTHING = {
-    "notes": {"table": (1, 2), "figure": (2, 3)},
+    "notes": {"table": (1, 2), "figure": (2, 3), "ablation": True},
     "nsynth": {"table": (1, 2), "figure": (2, 3)},
     "moving_digits": {"table": (1,), "figure": (2, 3)},
     "digit_scenes": {"table": (1, 2), "figure": (2,)},
@@ -67,11 +67,11 @@ def test_every_run_can_be_made_and_every_measurement_is_taken(data):
 
 
 def test_table_1_holds_all_that_the_paper_compares_and_measures_nothing_twice():
-    (table,) = plans.experiments(asked("notes", table=(1,), figure=()))
+    (table,) = plans.experiments(asked("notes", table=(1,), figure=(), ablation=False))
     assert list(table.rows) == ["fc", "patches", "levels"]
     for rows in table.rows.values():
         assert {row.paper for row in rows} - {None} == set(published.TABLES["table1"])
-    made = cells.make(asked("notes", table=(1,), figure=()), [table])
+    made = cells.make(asked("notes", table=(1,), figure=(), ablation=False), [table])
     transfers = [options(cell.command) for cell in made if cell.kind == cells.TRANSFER]
     beside = [given for given in transfers if given.get("encoders") == "untrained,calibrated"]
     assert len(beside) == 6 * 3  # Once for each seed and embedding.
@@ -83,12 +83,12 @@ def test_experiments_share_their_runs():
     apart = [
         cells.make(config, plans.experiments(config))
         for config in (
-            asked("notes", table=(1,), figure=()),
-            asked("notes", table=(2,), figure=()),
-            asked("notes", table=(), figure=(3,)),
+            asked("notes", table=(1,), figure=(), ablation=False),
+            asked("notes", table=(2,), figure=(), ablation=False),
+            asked("notes", table=(), figure=(3,), ablation=False),
         )
     ]
-    config = asked("notes", figure=(3,))
+    config = asked("notes", figure=(3,), ablation=False)
     together = cells.make(config, plans.experiments(config))
     commands = [
         {cell.folder: cell.command for cell in some if cell.kind == cells.PRETRAIN}
@@ -118,7 +118,7 @@ def test_seeds_are_run_one_after_the_other():
 )
 def test_settings_that_cannot_be_run_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
-        asked("notes", **changes).check()
+        asked("notes", **{"ablation": False, **changes}).check()
 
 
 def test_a_table_that_the_data_cannot_have_is_refused():

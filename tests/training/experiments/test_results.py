@@ -16,7 +16,7 @@ from training import records
 from training.config import ReproduceConfig
 from training.experiments import cells, page, plans, published, reproduction, results, tables
 
-CONFIG = ReproduceConfig(table=(1, 2), figure=(2, 3), pretrain_seeds=6, seeds=2)
+CONFIG = ReproduceConfig(table=(1, 2), figure=(2, 3), ablation=True, pretrain_seeds=6, seeds=2)
 TASKS = {
     "family": "accuracy",
     "instrument": "accuracy",
@@ -199,7 +199,7 @@ def test_the_page_stands_alone_and_its_images_decode(reported):
     shown.feed(text)
     assert not shown.open  # Every tag is closed.
     inside = [address for address in shown.addresses if address.startswith("#")]
-    assert {address[1:] for address in inside} <= shown.anchors and len(inside) == 5
+    assert {address[1:] for address in inside} <= shown.anchors and len(inside) == 6
     others = [address for address in shown.addresses if not address.startswith("#")]
     assert all(address.startswith("data:image/png;base64,") for address in others)
     assert "url(" not in text and "@import" not in text
@@ -226,7 +226,7 @@ def test_the_tables_of_the_page_are_those_of_results_json_and_of_the_markdown(re
     in_markdown = [[cell.replace("**", "") for cell in line] for line in of_markdown]
     in_markdown = [line for line in in_markdown if set(line) != {"---"}]
     rows = [[cell.strip() for cell in row] for table in shown.tables for row in table]
-    assert len(shown.tables) == 3 * 2 + 3 + 3 * 2
+    assert len(shown.tables) == 3 * 2 + 3 + 3 * 2 + 3 * 2
     assert in_markdown == rows
     table = shown.tables[0]
     line = next(row for row in table if row[0] == "fixed permutations, 100")
@@ -269,7 +269,8 @@ def test_more_may_be_asked_for_but_nothing_else_changed(reported):
     workdir, _ = reported
     with pytest.raises(UserError, match="holds experiments with other settings"):
         reproduction.run(dataclasses.replace(CONFIG, seeds=3), workdir)
-    fewer = dataclasses.replace(CONFIG, table=(2,), figure=(), pretrain_seeds=3)
+    fewer = dataclasses.replace(CONFIG, table=(2,), figure=(), ablation=False)
+    fewer = dataclasses.replace(fewer, pretrain_seeds=3)
     written = reproduction.run(fewer, workdir)
     shown = Page()
     shown.feed(written.read_text(encoding="utf-8"))
@@ -278,4 +279,4 @@ def test_more_may_be_asked_for_but_nothing_else_changed(reported):
 
 
 def test_figures_and_page_name_every_experiment():
-    assert set(page.NAMES) == {"table1", "table2", "figure2", "data", "figure3"}
+    assert set(page.NAMES) == {"table1", "table2", "figure2", "data", "figure3", "ablation"}
