@@ -4,12 +4,13 @@ import keras
 
 from keras_s2l import _checks, encoders
 from keras_s2l._nested import restored
+from keras_s2l.multi_worker import MultiWorkerFit
 from keras_s2l.patches import Patches
 
 EMBEDDINGS = ("levels", "patches", "fc")
 
 
-class PretextModel(keras.Model):
+class PretextModel(MultiWorkerFit, keras.Model):
     """A Context-Free Network over the patches of its inputs, and the encoder that it leaves.
 
     A subclass makes the task: what it trains on, and with which loss. `model(x)` gives the outputs

@@ -24,7 +24,7 @@ STAGES = (
         "losses",
         "metrics",
     ),
-    *("pretext_model", "model", "waveforms"),
+    *("multi_worker", "pretext_model", "model", "waveforms"),
     *("_archives", "handles", "_saved_models", "hub", "encoder_files"),
 )
 

@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+from tests.replicas import run_on_two_replicas
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -61,6 +63,16 @@ def test_the_page_on_encoders_runs_and_its_shapes_are_right():
 
     _, checked = run_page("encoders.md", r"(\S.*\.shape)  # (\(.*\))", check)
     assert checked == 5
+
+
+@pytest.mark.slow
+def test_the_script_for_several_devices_runs_as_it_stands():
+    page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    code = blocks("python", page)[0]
+    made = "strategy = tf.distribute.MirroredStrategy()"
+    assert made in code
+    # Of processors it would take one.
+    run_on_two_replicas(code.replace(made, "assert strategy.num_replicas_in_sync == 2"))
 
 
 def test_every_make_target_exists():

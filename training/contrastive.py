@@ -4,14 +4,14 @@ import keras
 from keras import ops
 
 from keras_s2l.pretext_model import PretextModel
-from training.distribution import MultiWorkerFit, gathered
+from training.distribution import gathered
 
 PROJECTION = 128  # Dimensions in which views are compared, as in SimCLR.
 _MASKED = -1e9  # A view is not compared with itself.
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
-class ContrastiveLearner(MultiWorkerFit, PretextModel):
+class ContrastiveLearner(PretextModel):
     """Tells which two views come from the same example, among all views of a batch.
 
     The Context-Free Network of the permutation task, its outputs the projection of SimCLR: patches

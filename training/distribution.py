@@ -6,9 +6,9 @@ them: several train as one does, to rounding.
 
 import contextlib
 
-import keras
 import tensorflow as tf
 
+from keras_s2l.multi_worker import across_workers
 from training import workers
 from training.data.stream import WHOLE, Share
 from training.errors import UserError
@@ -84,17 +84,9 @@ def check_jit_compile(strategy, jit_compile):
         )
 
 
-def _across_workers(strategy):
-    """Whether several processes train together."""
-    return (
-        isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-        and strategy.extended._in_multi_worker_mode()
-    )
-
-
 def is_chief(strategy):
     """Whether this process is the one of all workers that writes what the run leaves."""
-    return not _across_workers(strategy) or strategy.extended.should_checkpoint
+    return not across_workers(strategy) or strategy.extended.should_checkpoint
 
 
 def distributed(strategy, make):
@@ -116,7 +108,7 @@ def distributed(strategy, make):
 
 def mean_of_workers(strategy):
     """A function that gives all workers the mean of a number that each has: all must call it."""
-    if not _across_workers(strategy):
+    if not across_workers(strategy):
         return float
 
     @tf.function
@@ -155,7 +147,7 @@ def loss_of_a_worker_is_one_line(strategy, what_then):
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
-        if not _across_workers(strategy) or "Collective ops is aborted" not in str(error):
+        if not across_workers(strategy) or "Collective ops is aborted" not in str(error):
             raise
         raise UserError(
             "Another worker was lost, or ended with an error of its own. Start the same command on "
@@ -173,34 +165,3 @@ def gathered(x):
     if context is None or context.num_replicas_in_sync == 1:
         return x, 0
     return context.all_gather(x, axis=0), context.replica_id_in_sync_group
-
-
-class MultiWorkerFit:
-    """Makes `fit` and `evaluate` of a Keras model work where replicas have batches of other sizes.
-
-    Keras would average the first batch over the replicas, to see its shape, which fails for such
-    batches and across workers, and there the logs of a step, scalars, over an axis that they lack:
-    https://github.com/keras-team/keras/issues/20585.
-    """
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        if iterator is not None and self._distribute_strategy is not None:
-            strategy = self.distribute_strategy
-            for _, _, steps in iterator:
-                data_batch = keras.tree.map_structure(
-                    lambda value: strategy.experimental_local_results(value)[0], next(steps)
-                )
-                break
-            iterator = None
-        return super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
-
-    def train_step(self, data):
-        return self._with_axis(super().train_step(data))
-
-    def test_step(self, data):
-        return self._with_axis(super().test_step(data))
-
-    def _with_axis(self, logs):
-        if not _across_workers(self.distribute_strategy):
-            return logs
-        return keras.tree.map_structure(lambda value: tf.expand_dims(value, 0), logs)

@@ -9,7 +9,6 @@ import tensorflow as tf
 import keras_s2l
 from training import objectives
 from training.contrastive import ContrastiveLearner
-from training.distribution import MultiWorkerFit
 from training.errors import UserError
 from training.loss_scale import LossScaleOptimizer
 
@@ -19,10 +18,6 @@ AXES = {
     "image": ("height", "width"),
     "video": ("frames", "height", "width"),
 }
-
-
-class PermutationLearner(MultiWorkerFit, keras_s2l.ShuffleToLearn):
-    """`ShuffleToLearn` that also trains across workers."""
 
 
 def make_frontend(config):
@@ -92,7 +87,9 @@ def _make_model(config, form):
         model = ContrastiveLearner(backbone, **of_both)
     else:
         permutations = objectives.permutations(config)
-        model = PermutationLearner(backbone, **of_both, permutations=permutations, seed=config.seed)
+        model = keras_s2l.ShuffleToLearn(
+            backbone, **of_both, permutations=permutations, seed=config.seed
+        )
     model.build(shape)
     model.compile(
         optimizer=_optimizer(config),

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_s2l import MultiWorkerFit
 from training import distribution
 from training.data import stream
 from training.data.examples import as_inputs
 from training.data.stream import WHOLE
-from training.distribution import MultiWorkerFit
 
 
 class Network(MultiWorkerFit, keras.Sequential):

@@ -417,7 +417,7 @@ def test_two_workers_train_the_same_encoder(handle, tmp_path):
         import keras, keras_s2l, numpy as np
         keras.utils.set_random_seed(0)
         strategy = distribution.make_strategy("multi_worker")
-        class Model(distribution.MultiWorkerFit, keras.Sequential):
+        class Model(keras_s2l.MultiWorkerFit, keras.Sequential):
             pass
         with strategy.scope():
             layer = keras_s2l.HubEncoder({handle!r})

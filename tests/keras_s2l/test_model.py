@@ -14,6 +14,7 @@ import tensorflow as tf
 import keras_s2l
 from keras_s2l import FenchelYoungRankLoss, Patches, ShuffleToLearn, image_backbone, note_backbone
 from tests.replicas import run_on_two_replicas
+from tests.training.processes import run_on_two_workers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -407,3 +408,26 @@ def test_replicas_of_a_strategy_train_together():
         losses = model.fit(x, epochs=2, batch_size=8, verbose=0).history["loss"]
         assert np.isfinite(losses).all()
     """)
+
+
+@pytest.mark.slow
+def test_two_workers_train_it_by_its_own_fit(tmp_path):
+    program = """
+        import keras, numpy as np
+        from tests.keras_s2l.test_model import make, ramps
+        strategy = distribution.make_strategy("multi_worker")
+        keras.utils.set_random_seed(0)
+        with strategy.scope():
+            model = make()
+            model.compile(keras.optimizers.Adam(0.01), jit_compile=False)
+        x = ramps(44)  # The last batch is smaller.
+        history = model.fit(x, batch_size=8, epochs=3, verbose=0).history
+        assert history["loss"][-1] < history["loss"][0], history
+        measured = model.evaluate(x, batch_size=8, verbose=0, return_dict=True)
+        assert 0 <= measured["patch_accuracy"] <= 1, measured
+        np.savez({path!r}, *model.trainable_variables)
+    """
+    paths = [str(tmp_path / f"{worker}.npz") for worker in range(2)]
+    run_on_two_workers([program.format(path=path) for path in paths])
+    for one, other in zip(*(np.load(path).values() for path in paths), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)

@@ -67,11 +67,12 @@ def test_numbers_that_are_not_finite_are_refused(few_notes, monkeypatch):
         rendered()
 
 
-def test_splits_hold_out_instruments_of_every_family_and_whole_notes():
+@pytest.mark.parametrize("validation", [False, True])
+def test_splits_hold_out_instruments_of_every_family_and_whole_notes(validation):
     by_split = {"train": [], "test_notes": [], "test_instruments": []}
     for program in notes.PROGRAMS:
         for pitch in notes.PITCHES:
-            split = notes._split_of({"instrument": program, "pitch": pitch})
+            split = notes.split_of(program, pitch, validation)
             by_split[split].append((program, pitch))
     programs = {split: {program for program, _ in members} for split, members in by_split.items()}
     assert not programs["train"] & programs["test_instruments"]
@@ -80,6 +81,29 @@ def test_splits_hold_out_instruments_of_every_family_and_whole_notes():
         assert {program // 8 for program in programs[split]} == set(range(15))
     held_out = len(by_split["test_notes"])
     assert 0.12 < held_out / (held_out + len(by_split["train"])) < 0.18
+
+
+def test_settings_are_chosen_by_notes_of_the_training_split_alone(few_notes, monkeypatch, tmp_path):
+    programs = [8 * f + member for f in range(15) for member in (0, 1, 3)]
+    monkeypatch.setattr(notes, "PROGRAMS", programs)
+    configs = [DataConfig(data_dir=str(tmp_path), validation=on) for on in (False, True)]
+    made = [
+        {
+            split: sets.of(config).load(config, split)
+            for split in ("train", "test_notes", "test_instruments")
+        }
+        for config in configs
+    ]
+
+    def notes_of(part):
+        return {sound.tobytes() for sound in part.inputs}
+
+    whole = notes_of(made[0]["train"])
+    parts = [notes_of(part) for part in made[1].values()]
+    assert set.union(*parts) == whole and sum(map(len, parts)) == len(whole)
+    held_out = made[1]["test_instruments"].labels["instrument"] % 8
+    assert set(held_out) <= set(notes.VALIDATION_PROGRAMS)
+    assert not set(made[1]["train"].labels["instrument"] % 8) & set(notes.VALIDATION_PROGRAMS)
 
 
 @pytest.mark.slow

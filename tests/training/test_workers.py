@@ -31,7 +31,7 @@ def test_who_is_waited_for_is_said_and_ctrl_c_ends_it(capsys):
 
 @pytest.mark.parametrize("across", [False, True])
 def test_only_the_end_of_another_worker_is_a_lost_worker(across, monkeypatch):
-    monkeypatch.setattr(distribution, "_across_workers", lambda strategy: across)
+    monkeypatch.setattr(distribution, "across_workers", lambda strategy: across)
     ours = tf.errors.UnavailableError(None, None, "The tf.data service does not answer")
     theirs = tf.errors.UnavailableError(None, None, "Collective ops is aborted by: reset by peer")
     for error, one_line in [(ours, False), (theirs, across)]:

@@ -23,6 +23,11 @@ class DataConfig:
     soundfont: str = flag(
         "", "a .sf2 bank to render notes from, instead of the one installed", True, data=("notes",)
     )
+    validation: bool = flag(
+        False,
+        "choose settings: part of the training split takes the place of the test splits",
+        data=("notes",),
+    )
     data_dir: str = flag(
         *("", "where prepared data sets lie, instead of your TFDS folder", True),
         data=("notes", *PUBLISHED),

@@ -40,6 +40,7 @@ FAMILIES = (
 SILENCE = 1e-3  # A note whose peak lies below is no note.
 HELD_OUT_PROGRAMS = (1, 5)  # The second and the sixth of the 8 programs of each family.
 HELD_OUT_NOTES = 0.15  # Of the notes of each other program.
+VALIDATION_PROGRAMS = (3, 7)  # Of those of `train`, to choose settings by.
 
 
 @dataclasses.dataclass
@@ -93,7 +94,7 @@ class Notes(tfds.core.GeneratorBasedBuilder):
         del dl_manager  # Nothing is downloaded.
         notes = {"train": [], "test_notes": [], "test_instruments": []}
         for key, note in render_notes(self.builder_config.soundfont):
-            notes[_split_of(note)].append((key, note))
+            notes[split_of(note["instrument"], note["pitch"])].append((key, note))
         for split, members in notes.items():
             if not members:
                 raise ValueError(
@@ -196,10 +197,20 @@ def _play(synth, pitch, velocity):
     return np.concatenate([held, released]).reshape(-1, 2).mean(axis=1)
 
 
-def _split_of(note):
-    """Both velocities of a note are on one side: they may be one sample at two levels."""
-    if note["instrument"] % 8 in HELD_OUT_PROGRAMS:
+def split_of(instrument, pitch, validation=False):
+    """The split of a note.
+
+    Both its velocities are on one side: they may be one sample at two levels.
+
+    Args:
+        instrument: Its General MIDI program.
+        pitch: Its MIDI pitch.
+        validation: Whether to split those of `train` again, in the same way but by other programs
+            and notes.
+    """
+    held_out = VALIDATION_PROGRAMS if validation else HELD_OUT_PROGRAMS
+    if instrument % 8 in held_out:
         return "test_instruments"
-    name = f"{note['instrument']}/{note['pitch']}".encode()
+    name = f"{instrument}/{pitch}{'/validation' * validation}".encode()
     draw = int.from_bytes(hashlib.sha256(name).digest()[:4], "big") / 2**32
     return "test_notes" if draw < HELD_OUT_NOTES else "train"

@@ -178,10 +178,15 @@ def _notes_builder(config):
 
 def _load_notes(config, split):
     builder = _notes_builder(config)
-    if not builder.info.splits[split].num_examples:
-        raise UserError(f"The split {split} of --data={config.data} is empty: choose another bank.")
-    columns = builder.as_dataset(split=split, batch_size=-1)
+    part = "train" if config.validation else split
+    if not builder.info.splits[part].num_examples:
+        raise UserError(f"The split {part} of --data={config.data} is empty: choose another bank.")
+    columns = builder.as_dataset(split=part, batch_size=-1)
     columns = {name: column.numpy() for name, column in columns.items()}
+    if config.validation:
+        members = zip(columns["instrument"], columns["pitch"])
+        kept = [notes.split_of(*of, validation=True) == split for of in members]
+        columns = {name: column[kept] for name, column in columns.items()}
     labels = {task: columns[task] for task in ("family", "instrument", "pitch")}
     examples = Examples("audio", columns["audio"], labels, sample_rate=notes.SAMPLE_RATE)
     return recordings.usable(examples, f"{config.data}/{split}")

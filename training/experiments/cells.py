@@ -15,6 +15,7 @@ from training.errors import UserError
 from training.experiments import plans
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+NOT_PREPARED = ("cache_dir", "validation")
 PREPARE, PRETRAIN, EXPORT, TRANSFER = "prepare", "pretrain", "export", "transfer"
 
 
@@ -51,7 +52,8 @@ def make(config, experiments):
         experiments: As `plans.experiments` gives them.
     """
     options = {"data": config.data, **_where(config)}
-    command = ("training.prepare", *(f"--{k}={v}" for k, v in options.items() if k != "cache_dir"))
+    options = (f"--{name}={options[name]}" for name in options if name not in NOT_PREPARED)
+    command = ("training.prepare", *options)
     made = [Cell(PREPARE, PREPARE, command)]  # Once, not by several runs at a time.
     for seed in range(config.pretrain_seeds):
         for arm, of_arm in measurements(experiments).items():
@@ -98,8 +100,8 @@ def _transfer_options(config, measurement):
 
 
 def _where(config):
-    """Where data lie, as our programs take it."""
-    names = ("folder", "cache_dir", "soundfont", "data_dir")
+    """Which data, as our programs take it."""
+    names = ("folder", "cache_dir", "soundfont", "data_dir", "validation")
     return {name: getattr(config, name) for name in names if getattr(config, name)}
 
 

@@ -94,6 +94,11 @@ def _said(results):
                     f"On the {EMBEDDINGS[embedding]}, perturbed F-Y in closed form is "
                     f"{'. It is '.join(said)}."
                 )
+    if config["validation"]:
+        lines.append(
+            "Measured on parts of the training split, to choose settings by: no note of the test "
+            "splits was used."
+        )
     lines.append(
         f"Each cell: min ← median → max over {config['pretrain_seeds']} pre-training seeds of the "
         f"mean over {config['seeds']} draws of labels (supervised training: "
