@@ -52,8 +52,8 @@ def make(config, experiments):
         experiments: As `plans.experiments` gives them.
     """
     options = {"data": config.data, **_where(config)}
-    options = (f"--{name}={options[name]}" for name in options if name not in NOT_PREPARED)
-    command = ("training.prepare", *options)
+    flags = [f"--{name}={options[name]}" for name in options if name not in NOT_PREPARED]
+    command = ("training.prepare", *flags)
     made = [Cell(PREPARE, PREPARE, command)]  # Once, not by several runs at a time.
     for seed in range(config.pretrain_seeds):
         for arm, of_arm in measurements(experiments).items():
