@@ -106,6 +106,15 @@ def test_seeds_are_run_one_after_the_other():
     assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
 
 
+def test_all_programs_take_the_same_data():
+    config = asked("notes", soundfont="/bank.sf2", data_dir="/sets", validation=True)
+    for cell in cells.make(config, plans.experiments(config)):
+        given = options(cell.command)
+        if cell.kind != cells.EXPORT:
+            assert (given["soundfont"], given["data_dir"]) == ("/bank.sf2", "/sets")
+            assert given.get("validation") == (None if cell.kind == cells.PREPARE else "True")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
