@@ -9,6 +9,7 @@ import tensorflow as tf
 import keras_s2l
 from training import end_to_end, heads
 from training.data import recordings, stream
+from training.errors import UserError
 
 CALIBRATION_BATCHES = 60
 CALIBRATION_BATCH_SIZE = 64
@@ -34,6 +35,7 @@ def make(config, metadata, splits, drawn):
             ),
             "untrained": lambda: _fresh(architecture, shape, config.seed),
             "calibrated": lambda: _calibrated(architecture, shape, config.seed, train),
+            "statistics": lambda: _statistics(metadata["input"]),
         }
         return {
             name: FrozenRow(make_encoder[name](), config, splits, drawn) for name in config.encoders
@@ -133,6 +135,25 @@ def _calibrated(architecture, shape, seed, part):
         if len(batch):
             encoder(part.batch(batch), training=True)
     return encoder
+
+
+def _statistics(expected):
+    """A function from waveforms to mean and deviation in time of each bin of their spectrograms.
+
+    Raises:
+        UserError: If the encoder takes no sounds.
+    """
+    if expected["kind"] != "audio":
+        raise UserError("--encoders=statistics is for encoders of sounds.")
+    frontend = keras_s2l.LogSpectrogram(expected["sample_rate"], **expected["spectrogram"])
+
+    def statistics(waveforms, training):
+        del training  # It has one mode.
+        spectrograms = frontend(waveforms)[..., 0]
+        moments = tf.reduce_mean(spectrograms, 1), tf.math.reduce_std(spectrograms, 1)
+        return tf.concat(moments, axis=-1)
+
+    return statistics
 
 
 def _input_shape(metadata):

@@ -159,6 +159,20 @@ def test_labels_are_those_of_recordings_and_embeddings_the_means_of_their_window
     assert len(row.embeddings["train"]) == 3  # The first recording is in no draw.
 
 
+def test_statistics_are_those_of_each_bin_in_time():
+    spectrogram = {"window_ms": 20.0, "stride_ms": 10.0, "fft_length": 512, "num_mel_bins": 7}
+    expected = {"kind": "audio", "sample_rate": 8000, "spectrogram": {**spectrogram, "floor": 0.01}}
+    waveforms = np.random.default_rng(0).uniform(-0.5, 0.5, (3, 2000)).astype("float32")
+    found = np.asarray(transfer_rows._statistics(expected)(waveforms, training=False))
+    frontend = keras_s2l.LogSpectrogram(8000, floor=0.01, **spectrogram)
+    of_bins = np.asarray(frontend(waveforms))[..., 0].transpose(0, 2, 1)
+    assert found.shape == (3, 14)
+    np.testing.assert_allclose(found[:, :7], of_bins.mean(axis=-1), rtol=1e-5)
+    np.testing.assert_allclose(found[:, 7:], of_bins.std(axis=-1), rtol=1e-4)
+    with pytest.raises(UserError, match="--encoders=statistics is for encoders of sounds"):
+        transfer_rows._statistics({"kind": "image", "shape": [12, 12, 1]})
+
+
 class OneFeature(keras.layers.Layer):
     """Encodes by one trainable weight, which starts where it tells nothing."""
 

@@ -19,4 +19,4 @@ from training.config.pretrain import (
 )
 from training.config.reproduce import ReproduceConfig
 from training.config.soak import SoakConfig
-from training.config.transfer import HEADS, PROTOCOLS, TransferConfig
+from training.config.transfer import ENCODERS, HEADS, PROTOCOLS, TransferConfig

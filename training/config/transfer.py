@@ -10,7 +10,7 @@ from training.errors import UserError
 
 HEADS = ("mlp", "linear")
 PROTOCOLS = ("frozen", "finetune", "supervised")
-ENCODERS = ("pretrained", "untrained", "calibrated")
+ENCODERS = ("pretrained", "untrained", "calibrated", "statistics")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +32,10 @@ class TransferConfig(DataConfig, DevicesConfig):
         protocol=("frozen", "supervised"),
     )
     encoders: tuple[str, ...] = flag(
-        ENCODERS,
-        "which to measure: the exported one, the same with fresh weights, and this one with the "
-        "batch-norm statistics of unlabelled recordings",
+        ENCODERS[:3],
+        "which to measure: pretrained, the exported one; untrained, with fresh weights; "
+        "calibrated, this one with the batch-norm statistics of unlabelled recordings; statistics, "
+        "of sounds, no network but mean and deviation in time of each bin of its log spectrogram",
         protocol=("frozen",),
     )
     head: str = flag("mlp", "a perceptron of three layers, as in the paper, or a linear probe")

@@ -121,6 +121,7 @@ class Material:
         patches: Numbers of patches by what the recipe cuts, its own among them.
         flags: Of the runs with other numbers of patches, beside that number.
         ablations: By name what is changed of the recipe: a label, and flags.
+        plain: Rows of table 1 without any network, as transfer names them.
     """
 
     recipe: str
@@ -132,6 +133,7 @@ class Material:
     own_patches: int = 0
     flags: dict = dataclasses.field(default_factory=dict)
     ablations: dict = dataclasses.field(default_factory=dict)
+    plain: tuple = ()
 
 
 OF_SOUNDS = {
@@ -170,6 +172,7 @@ MATERIALS = {
         (4, 8, 10, 12, 20),
         10,
         ablations=OF_NOTES,
+        plain=("statistics",),
     ),
     "nsynth": Material(
         "nsynth_paper",
@@ -179,6 +182,7 @@ MATERIALS = {
         OF_SOUNDS,
         (4, 8, 10, 12, 20),
         10,
+        plain=("statistics",),
     ),
     "moving_digits": Material(
         "moving_digits",
@@ -259,6 +263,10 @@ def _table1(material):
             Row("untrained", arms[OURS], fresh, "untrained", paper="untrained"),
             Row("calibrated", arms[OURS], fresh, "calibrated"),
         ]
+        for name in material.plain:
+            plain = Measurement("levels", (count,), (name,))  # Whatever the embedding.
+            label = f"{name} of the log spectrogram"
+            rows[embedding].append(Row(label, arms[OURS], plain, name))
         for name, arm in arms.items():
             row = Row(arm.label, arm, frozen, paper=OBJECTIVES[name][2])
             rows[embedding].append(row)
