@@ -10,6 +10,7 @@ from export.saved_model import DEFAULT
 from keras_s2l.pretext_model import EMBEDDINGS
 from training import records
 from training.config import NOT_STATED_IN_THE_PAPER
+from training.data import RENDERED
 from training.recipes import RECIPES
 
 METADATA = "metadata.json"
@@ -18,7 +19,7 @@ TERMS = {  # Of the data, where their authors state some.
     "nsynth": "NSynth: CC BY 4.0",
     "nsynth_gansynth": "NSynth: CC BY 4.0",
     "speech_commands": "Speech Commands: CC BY 4.0",
-    "notes": "notes rendered from a sound bank, whose own licence applies",
+    **dict.fromkeys(RENDERED, "notes rendered from a sound bank, whose own licence applies"),
     "moving_digits": "made from scikit-learn's digits (UCI: CC BY 4.0)",
     "digit_scenes": "made from scikit-learn's digits (UCI: CC BY 4.0)",
     "folder": "those of the files it was trained on, which whoever publishes it must know",
@@ -70,7 +71,7 @@ def metadata(made, source):
 def _choices(config, kind):
     """What the paper does not state and the run depends on."""
     only = {field.name: field.metadata.get("only", {}) for field in dataclasses.fields(config)}
-    of_sounds = ("floor", "max_gain_db", "max_shift", "min_frequency", "min_time")
+    of_sounds = ("floor", "max_gain_db", "max_shift", "min_frequency", "min_snr_db", "min_time")
     of_others = ("min_area",) if kind == "audio" else of_sounds
     return [
         name

@@ -207,7 +207,13 @@ def augmentation(config, kind):
     """How the examples of a config vary: pictures are not shifted or amplified like sounds."""
     if kind != "audio":
         return Augmentation(min_area=config.min_area)
-    return Augmentation(config.max_shift, config.max_gain_db, config.min_time, config.min_frequency)
+    return Augmentation(
+        config.max_shift,
+        config.max_gain_db,
+        config.min_snr_db,
+        config.min_time,
+        config.min_frequency,
+    )
 
 
 def _as_input(config):

@@ -17,7 +17,7 @@ def notes():
 def notes_time():
     """Ten pieces of each note, from its onset to its decay, of 0.1 s each.
 
-    A steady tone cannot be ordered: what can is the attack, the decay and the end. Notes are not
+    A steady tone cannot be ordered: what can is the attack, the decay and the end. So notes are not
     shifted, for all of them begin at the beginning.
 
     Command: python -m training.pretrain --recipe=notes_time --workdir=runs/notes_time
@@ -34,6 +34,8 @@ def notes_time():
         stride_ms=10.0,
         fft_length=512,
         num_mel_bins=60,
+        max_shift=0,
+        steps=3000,
     )
 
 
@@ -46,7 +48,7 @@ def notes_grid():
     family .48, instrument .84, pitch 40 semitones² (untrained .38, .68, 46; medians of three
     seeds). With --objective=contrastive, twice the work a step, .55, .86 and 30 (one seed).
     """
-    return PretrainConfig(recipe="notes_grid", grid=(3, 3))
+    return PretrainConfig(recipe="notes_grid", grid=(3, 3), max_shift=0, steps=3000)
 
 
 def moving_digits():
@@ -65,6 +67,7 @@ def moving_digits():
         backbone="clip",
         batch_size=32,
         steps=2000,
+        max_shift=0,
         max_gain_db=0.0,
     )
 
@@ -89,6 +92,8 @@ def digit_scenes():
         normalize=True,
         backbone="image",
         batch_size=64,
+        steps=3000,
+        max_shift=0,
         max_gain_db=0.0,
     )
 
@@ -126,6 +131,7 @@ def nsynth_paper():
         learning_rate=1e-6,
         steps=8_586_000,  # 1000 epochs of 95 % of 289,205 notes.
         evaluate_every=8_586,
+        max_shift=0,
         max_gain_db=0.0,
     )
 
@@ -150,6 +156,7 @@ def ucf101_frames():
         batch_size=32,
         steps=30_000,  # About 100 epochs.
         evaluate_every=1000,
+        max_shift=0,
         max_gain_db=0.0,
     )
 
@@ -175,6 +182,7 @@ def cifar10_grid():
         batch_size=128,
         steps=20_000,  # About 50 epochs.
         evaluate_every=1000,
+        max_shift=0,
         max_gain_db=0.0,
     )
 
@@ -199,6 +207,7 @@ def imagenet_grid():
         batch_size=256,
         steps=350_000,  # About 70 epochs.
         evaluate_every=5000,
+        max_shift=0,
         max_gain_db=0.0,
     )
 

@@ -61,6 +61,37 @@ def test_silent_and_duplicate_notes_are_dropped(few_notes, monkeypatch):
     assert len([note for note in made if note["pitch"] == 54]) == 1
 
 
+def cents_from_equal_temperament(audio, pitch):
+    """How much sharp a steady note is, by the highest peak near its fundamental."""
+    spectrum = np.abs(np.fft.rfft(audio[2000:12000] * np.hanning(10000), 2**18))
+    hertz = np.fft.rfftfreq(2**18, 1 / notes.SAMPLE_RATE)
+    expected = 440 * 2 ** ((pitch - 69) / 12)
+    near = (hertz > expected * 2 ** (-1 / 12)) & (hertz < expected * 2 ** (1 / 12))
+    return 1200 * np.log2(hertz[near][np.argmax(spectrum[near])] / expected)
+
+
+def test_varied_notes_are_out_of_tune_by_cents_that_come_again(monkeypatch):
+    monkeypatch.setattr(notes, "PROGRAMS", [16])  # An organ: it holds its tone.
+    monkeypatch.setattr(notes, "VARIED_PITCHES", range(60, 84, 2))
+    monkeypatch.setattr(notes, "PITCHES", range(60, 84, 2))
+    bank = notes.default_soundfont()
+    varied, again = (list(notes.render_notes(bank, varied=True)) for _ in range(2))
+    assert [note["audio"].tobytes() for _, note in varied] == [
+        note["audio"].tobytes() for _, note in again
+    ]
+    assert {note["velocity"] for _, note in varied} == set(notes.VARIED_VELOCITIES)
+    in_tune = dict.fromkeys(notes.PITCHES)
+    for _, note in notes.render_notes(bank):
+        in_tune[note["pitch"]] = cents_from_equal_temperament(note["audio"], note["pitch"])
+    off = []
+    for _, note in varied:
+        cents = cents_from_equal_temperament(note["audio"], note["pitch"])
+        off.append(cents - in_tune[note["pitch"]])
+        name = f"16/{note['pitch']}/{note['velocity']}/tuning"
+        assert off[-1] == pytest.approx(notes.MAX_CENTS * (2 * notes._drawn(name) - 1), abs=4)
+    assert min(off) < -25 and max(off) > 25
+
+
 def test_numbers_that_are_not_finite_are_refused(few_notes, monkeypatch):
     monkeypatch.setattr(notes, "_play", lambda *_: np.full(notes.NUM_SAMPLES, np.nan, "float32"))
     with pytest.raises(ValueError, match="not finite for program 0, pitch 48"):

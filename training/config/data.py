@@ -3,7 +3,7 @@
 import dataclasses
 
 from training.config.fields import flag
-from training.data import PUBLISHED
+from training.data import PUBLISHED, RENDERED
 
 FOLDERS = ("folder", "nsynth")
 DECODED = ("folder", *PUBLISHED)
@@ -21,14 +21,14 @@ class DataConfig:
         "", "where decoded data lie, instead of ~/.cache/keras_s2l", True, data=DECODED
     )
     soundfont: str = flag(
-        "", "a .sf2 bank to render notes from, instead of the one installed", True, data=("notes",)
+        "", "a .sf2 bank to render notes from, instead of the one installed", True, data=RENDERED
     )
     validation: bool = flag(
         False,
         "choose settings: part of the training split takes the place of the test splits",
-        data=("notes",),
+        data=RENDERED,
     )
     data_dir: str = flag(
         *("", "where prepared data sets lie, instead of your TFDS folder", True),
-        data=("notes", *PUBLISHED),
+        data=(*RENDERED, *PUBLISHED),
     )

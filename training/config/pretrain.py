@@ -43,7 +43,7 @@ class PretrainConfig(DataConfig, DevicesConfig):
     )
 
     recipe: str = flag("notes", "named settings; the other flags change them")
-    steps: int = flag(3000, "training steps in all; more of them continue a finished run")
+    steps: int = flag(4000, "training steps in all; more of them continue a finished run")
     batch_size: int = flag(64, "examples in a step, over all devices")
     learning_rate: float = flag(1e-3, "of Adam")
     schedule: str = flag(
@@ -63,6 +63,9 @@ class PretrainConfig(DataConfig, DevicesConfig):
     gap: int = flag(0, "steps, bins, pixels or frames left out between patches")
     jitter: int = flag(0, "room within which each patch moves, in the same unit")
     normalize: bool = flag(False, "bring each patch to mean 0 and standard deviation 1")
+    min_snr_db: float | None = flag(
+        None, "white noise is added to sounds, by so many decibels softer or up to 40 more"
+    )
     min_time: float = flag(
         1.0, "share of the time of sounds that is seen at least, at random, as long as all of it"
     )
@@ -98,7 +101,7 @@ class PretrainConfig(DataConfig, DevicesConfig):
     fft_length: int = 2048
     num_mel_bins: int | None = 120  # None for linear bins.
     floor: float = 1e-3
-    max_shift: int = flag(0, "time steps by which sounds begin later at most, at random")
+    max_shift: int = flag(6, "time steps by which sounds begin later at most, at random")
     max_gain_db: float = flag(8.0, "decibels by which sounds are louder or softer at most")
 
     def check(self):
@@ -151,6 +154,6 @@ MAY_CHANGE = (
 # Choices of ours, which the run's records name as such.
 NOT_STATED_IN_THE_PAPER = (
     *("floor", "gap", "hidden_units", "jitter", "max_gain_db", "max_shift", "min_area"),
-    *("min_frequency", "min_time", "normalize"),
+    *("min_frequency", "min_snr_db", "min_time", "normalize"),
     *("num_samples", "seed", "sigma", "strength", "temperature"),
 )

@@ -7,6 +7,8 @@ import tensorflow as tf
 from training.data import crops
 from training.data.stream import WHOLE
 
+SNR_RANGE_DB = 40.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
@@ -15,6 +17,8 @@ class Augmentation:
     Attributes:
         max_shift: Each begins up to so many time steps late, after zeros, and loses its end.
         max_gain_db: Each is up to so many decibels louder or softer.
+        min_snr_db: White noise is added, at so many decibels below the sound or up to 40 more;
+            None for none.
         min_time: Of each a part of the time is kept, of at least this share, as long as the whole.
         min_frequency: The same of the frequencies.
         min_area: Of each a part is kept, of at least this share of its area, as large as the whole.
@@ -22,6 +26,7 @@ class Augmentation:
 
     max_shift: int = 0
     max_gain_db: float = 0.0
+    min_snr_db: float | None = None
     min_time: float = 1.0
     min_frequency: float = 1.0
     min_area: float = 1.0
@@ -40,6 +45,13 @@ class Augmentation:
             limit = self.max_gain_db
             gains = tf.random.stateless_uniform(batch, gain_seed, -limit, limit)
             x = louder(x, share.of(gains))
+        if self.min_snr_db is not None:
+            noise_seed = tf.random.experimental.stateless_fold_in(seed, 6)
+            snr = self.min_snr_db + SNR_RANGE_DB * tf.random.stateless_uniform(batch, noise_seed)
+            shape = tf.concat([batch, tf.shape(x)[1:]], 0)
+            noise_seed = tf.random.experimental.stateless_fold_in(seed, 7)
+            draws = tf.random.stateless_uniform(shape, noise_seed, minval=1e-7)
+            x = noisier(x, share.of(snr), share.of(draws))
         if min(self.min_time, self.min_frequency, self.min_area) < 1:
             part_seed = tf.random.experimental.stateless_fold_in(seed, 5)
             draws = tf.random.stateless_uniform(tf.concat([[4], batch], 0), part_seed)
@@ -63,6 +75,21 @@ def delayed(x, shifts):
     moved = tf.gather(x, tf.maximum(source, 0), axis=1, batch_dims=1)
     began = tf.reshape(source >= 0, tf.concat([tf.shape(source), [1] * (x.shape.rank - 2)], 0))
     return tf.where(began, moved, tf.zeros_like(moved))
+
+
+def noisier(x, snr_db, draws):
+    """Each log spectrogram as of its waveform with white noise, about: as if all bins were linear.
+
+    Args:
+        x: Log spectrograms `(batch, time, frequency, 1)` as of `LogSpectrogram`.
+        snr_db: Decibels `(batch,)` by which the power of the sound is above that of the noise.
+        draws: Numbers in (0, 1], of the shape of `x`, from which the noise follows.
+    """
+    power = tf.square(tf.math.expm1(x))
+    level = tf.reduce_mean(power, axis=[1, 2, 3]) / tf.pow(10.0, snr_db / 10)
+    # A bin of white noise is complex normal, so its power is exponential.
+    noise = level[:, None, None, None] * -tf.math.log(draws)
+    return tf.math.log1p(tf.sqrt(power + noise))
 
 
 def louder(x, gains_db):

@@ -1,7 +1,8 @@
 """`notes`: single notes of musical instruments, rendered from a General MIDI sound bank.
 
 Like NSynth: 16 kHz mono, labelled with pitch, velocity, instrument (General MIDI program) and
-family (program // 8, 15 of them). About 14,000 notes of one second.
+family (program // 8, 15 of them). About 14,000 notes of one second; `notes_varied` are
+three times as many, of more pitches and levels, each a little out of tune.
 """
 
 import dataclasses
@@ -20,6 +21,9 @@ HELD_SAMPLES = 12000  # NSynth holds 3 seconds of its 4, then lets go.
 PROGRAMS = range(120)  # The last 8 programs are sound effects.
 PITCHES = range(36, 96)
 VELOCITIES = (64, 112)
+VARIED_PITCHES = range(24, 109)
+VARIED_VELOCITIES = (32, 64, 96, 127)
+MAX_CENTS = 40  # Out of tune, up or down: it stays the pitch it is.
 FAMILIES = (
     "piano",
     "chromatic_percussion",
@@ -45,9 +49,10 @@ VALIDATION_PROGRAMS = (3, 7)  # Of those of `train`, to choose settings by.
 
 @dataclasses.dataclass
 class NotesConfig(tfds.core.BuilderConfig):
-    """Which sound bank to render."""
+    """Which sound bank to render, and whether in many variations."""
 
     soundfont: str = ""
+    varied: bool = False
 
 
 def default_soundfont():
@@ -93,12 +98,13 @@ class Notes(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager):
         del dl_manager  # Nothing is downloaded.
         notes = {"train": [], "test_notes": [], "test_instruments": []}
-        for key, note in render_notes(self.builder_config.soundfont):
+        of = self.builder_config
+        for key, note in render_notes(of.soundfont, of.varied):
             notes[split_of(note["instrument"], note["pitch"])].append((key, note))
         for split, members in notes.items():
             if not members:
                 raise ValueError(
-                    f"The bank {self.builder_config.soundfont} gives no notes for the split "
+                    f"The bank {of.soundfont} gives no notes for the split "
                     f"{split}: it lacks most of the General MIDI programs 0 to 119."
                 )
         return {split: iter(members) for split, members in notes.items()}
@@ -107,12 +113,13 @@ class Notes(tfds.core.GeneratorBasedBuilder):
         raise NotImplementedError  # `_split_generators` gives the examples themselves.
 
 
-def notes_builder(soundfont=None, data_dir=None):
+def notes_builder(soundfont=None, data_dir=None, varied=False):
     """The TFDS builder of `notes` for a sound bank.
 
     Args:
         soundfont: Path of an .sf2 file, or `None` for the one that `pretty_midi` ships.
         data_dir: Where prepared data sets lie, or `None` for the user's TFDS folder.
+        varied: Whether of `notes_varied`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -130,14 +137,19 @@ def notes_builder(soundfont=None, data_dir=None):
         )
     # Banks of one name may differ, so the name of the data set holds what is in the file.
     digest = hashlib.sha256(content).hexdigest()[:8]
-    config = NotesConfig(name=f"{path.stem}-{digest}", soundfont=str(path))
+    name = f"{path.stem}-{digest}{'-varied' * varied}"
+    config = NotesConfig(name=name, soundfont=str(path), varied=varied)
     return Notes(config=config, data_dir=data_dir)
 
 
-def render_notes(soundfont):
+def render_notes(soundfont, varied=False):
     """Renders every note of a bank once: yields `(key, features)`, the same bytes on every run.
 
     Silent and duplicate notes are dropped, and so are programs that the bank lacks.
+
+    Args:
+        soundfont: Path of an .sf2 file.
+        varied: Whether at more pitches and velocities, each up to `MAX_CENTS` out of tune.
     """
     try:
         import tinysoundfont  # Only rendering needs it; a prepared data set loads without.
@@ -153,13 +165,18 @@ def render_notes(soundfont):
     except RuntimeError as error:
         raise ValueError(f"{soundfont} is a damaged SoundFont 2 bank.") from error
     seen = set()
-    grid = [(p, k, v) for p in PROGRAMS for k in PITCHES for v in VELOCITIES]
+    pitches = VARIED_PITCHES if varied else PITCHES
+    velocities = VARIED_VELOCITIES if varied else VELOCITIES
+    grid = [(p, k, v) for p in PROGRAMS for k in pitches for v in velocities]
     progress = tqdm.tqdm(grid, desc="Rendering notes", unit="note", mininterval=1.0)
     for key, (program, pitch, velocity) in enumerate(progress):
         try:
             synth.program_select(0, bank, 0, program)
         except RuntimeError:  # The bank lacks this program.
             continue
+        if varied:
+            draw = _drawn(f"{program}/{pitch}/{velocity}/tuning")
+            synth.set_tuning(0, MAX_CENTS * (2 * draw - 1) / 100)  # Semitones.
         audio = _play(synth, pitch, velocity)
         if not np.all(np.isfinite(audio)):
             raise ValueError(
@@ -211,6 +228,10 @@ def split_of(instrument, pitch, validation=False):
     held_out = VALIDATION_PROGRAMS if validation else HELD_OUT_PROGRAMS
     if instrument % 8 in held_out:
         return "test_instruments"
-    name = f"{instrument}/{pitch}{'/validation' * validation}".encode()
-    draw = int.from_bytes(hashlib.sha256(name).digest()[:4], "big") / 2**32
+    draw = _drawn(f"{instrument}/{pitch}{'/validation' * validation}")
     return "test_notes" if draw < HELD_OUT_NOTES else "train"
+
+
+def _drawn(name):
+    """A number in [0, 1) that follows from a name alone."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32

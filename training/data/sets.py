@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from training.data import (
     DATA_SETS,
+    RENDERED,
     decoding,
     digit_scenes,
     folder_files,
@@ -158,7 +159,7 @@ def prepare(config):
         UserError: If the data set is unknown, is not read from a folder, or cannot be had.
     """
     _refuse_folder(config)
-    if config.data == "notes":
+    if config.data in RENDERED:
         return _notes_builder(config)
     if config.data in PUBLISHED and not config.folder:
         return sources.prepare(config.data, config.data_dir or None)
@@ -169,7 +170,9 @@ def prepare(config):
 
 def _notes_builder(config):
     try:
-        builder = notes.notes_builder(config.soundfont or None, config.data_dir or None)
+        builder = notes.notes_builder(
+            config.soundfont or None, config.data_dir or None, config.data == "notes_varied"
+        )
         builder.download_and_prepare()
     except (ModuleNotFoundError, OSError, ValueError) as error:
         raise UserError(str(error)) from error
@@ -199,17 +202,18 @@ def _generated(load):
     return of_split
 
 
+NOTES = DataSet(
+    "audio",
+    _load_notes,
+    held_out="test_notes",
+    tasks={
+        "family": Task("test_instruments"),
+        "instrument": Task("test_notes"),
+        "pitch": Task("test_instruments", **PITCH),
+    },
+)
 SETS = {
-    "notes": DataSet(
-        "audio",
-        _load_notes,
-        held_out="test_notes",
-        tasks={
-            "family": Task("test_instruments"),
-            "instrument": Task("test_notes"),
-            "pitch": Task("test_instruments", **PITCH),
-        },
-    ),
+    **dict.fromkeys(RENDERED, NOTES),
     "moving_digits": DataSet(
         "video",
         _generated(moving_digits.load),

@@ -151,7 +151,7 @@ OF_NOTES = {
     "gap": ("gap of 2 bins", {"gap": 2, "remainder": "crop"}),
     "jitter": ("jitter of 2 bins", {"jitter": 2}),
     "normalize": ("patches of mean 0 and deviation 1", {"normalize": True}),
-    "shift": ("shifts of up to 6 steps in time", {"max_shift": 6}),
+    "no-shift": ("no shift in time", {"max_shift": 0}),
     "no-gain": ("one level", {"max_gain_db": 0.0}),
     "parts-of-time": ("parts of 60 % or more of the time", {"min_time": 0.6}),
     "parts-of-frequency": ("parts of 70 % or more of the frequencies", {"min_frequency": 0.7}),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_s2l import LogSpectrogram
-from training.data.augmentation import Augmentation, delayed, louder
+from training.data.augmentation import Augmentation, delayed, louder, noisier
 from training.data.stream import step_seed
 
 
@@ -42,6 +42,36 @@ def test_louder_is_the_spectrogram_of_the_louder_waveform():
     gains = np.float32([6.0, -12.0])
     expected = frontend(waveforms * 10 ** (gains[:, None] / 20))
     np.testing.assert_allclose(louder(frontend(waveforms), gains), expected, rtol=1e-4)
+
+
+def test_noise_is_as_loud_as_it_is_said_and_comes_again():
+    x = np.log1p(np.random.default_rng(0).random((3, 60, 40, 1))).astype("float32") * 3
+    draws = np.random.default_rng(1).uniform(1e-7, 1, x.shape).astype("float32")
+    snr = np.float32([0.0, 10.0, 30.0])
+    power = np.expm1(x.astype("float64")) ** 2
+    added = np.expm1(noisier(x, snr, draws).numpy().astype("float64")) ** 2 - power
+    ratio = 10 * np.log10(power.mean(axis=(1, 2, 3)) / added.mean(axis=(1, 2, 3)))
+    np.testing.assert_allclose(ratio, snr, atol=0.3)
+    augmentation = Augmentation(min_snr_db=5.0)
+    first, again, other = (augmentation.vary(x, step_seed(0, step)).numpy() for step in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first > x).mean() > 0.99 and (first != other).any()
+    silent = noisier(np.zeros((1, 4, 4, 1), "float32"), np.float32([5.0]), draws[:1, :4, :4])
+    np.testing.assert_array_equal(silent, 0.0)
+
+
+def test_noise_is_that_of_the_noisy_waveform():
+    frontend = LogSpectrogram(fft_length=1024)
+    random = np.random.default_rng(0)
+    sound = (0.3 * np.sin(np.arange(16000) * 0.3))[None].astype("float32")
+    noise = random.normal(0, 0.3 / np.sqrt(2) / 10, sound.shape)  # 20 dB softer.
+    expected = np.expm1(frontend((sound + noise).astype("float32")).numpy()) ** 2
+    x = frontend(sound).numpy()
+    draws = random.uniform(1e-7, 1, x.shape).astype("float32")
+    made = np.expm1(noisier(x, np.float32([20.0]), draws).numpy()) ** 2
+    far = slice(200, 500)  # Bins where there is noise alone.
+    ratio = 10 * np.log10(made[:, :, far].mean() / expected[:, :, far].mean())
+    assert abs(ratio) < 0.5
 
 
 def test_of_sounds_a_part_of_the_time_and_of_the_frequencies_is_kept_that_comes_again():
