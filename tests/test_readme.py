@@ -112,5 +112,5 @@ def test_pictures_and_links_within_the_project_exist():
 
 
 def test_the_results_are_there_with_what_they_do_not_show():
-    assert len(re.findall(r"← \*\*[\d.]+\*\* →", README)) == 27
+    assert len(re.findall(r"← \*\*[\d.]+\*\* →", README)) == 36
     assert "What this does not show" in README

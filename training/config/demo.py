@@ -16,7 +16,7 @@ class DemoConfig:
     )
     steps: int | None = flag(None, "training steps, instead of the recipe's")
     num_labels: tuple[int, ...] | None = flag(None, "sizes of the labelled sets")
-    seeds: int | None = flag(None, "draws of each labelled set")
+    seeds: int | None = flag(3, "draws of each labelled set")
     seed: int | None = flag(None, "everything follows from it")
 
     def check(self):
