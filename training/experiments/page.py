@@ -115,7 +115,7 @@ def _section(name, experiment, metrics):
     parts = [f'<h2 id="{name}">{NAMES[name]}: {html.escape(experiment["title"].lower())}</h2>']
     for embedding in experiment["rows"]:
         parts.append(f"<h3>{EMBEDDINGS[embedding].capitalize()}</h3>")
-        if experiment["x_label"]:
+        if experiment["x_label"] and any(row["scores"] for row in experiment["rows"][embedding]):
             figure = figures.curves(name, experiment, metrics, embedding)
             parts.append(_image(_png(figure), f"{NAMES[name]}, {embedding}"))
         parts.append(_table(tables.of_experiment(name, experiment, metrics, embedding)))

@@ -110,6 +110,19 @@ def test_seeds_that_are_not_measured_yet_are_left_out(tmp_path):
     assert all("p 0.062" in cell for cell in by_label["MSE"])  # Five seeds cannot tell more.
 
 
+def test_a_page_is_made_of_whatever_there_is(tmp_path):
+    made = cells.make(CONFIG, plans.experiments(CONFIG))
+    there = {"perturbed/seed0/pretrain", "perturbed/seed0/pretrained-fc-1000"}
+    experiments = write_reports(tmp_path, CONFIG, {c.folder for c in made} - there)
+    gathered = {**results.gather(CONFIG, experiments, tmp_path), "seconds": 60.0}
+    shown = Page()
+    shown.feed(page.as_html(gathered, "command", tmp_path))
+    assert len(shown.tables) == 3 * 2 + 3 + 3 * 2 + 3 * 2
+    assert len(shown.images) == 2 + 1  # Ours in two figures, and how it learnt.
+    markdown = page.as_markdown(gathered, "command")
+    assert markdown.startswith("# The paper's experiments on notes\n\nEach cell:")  # No verdict.
+
+
 def by_counting(first, second):
     """The exact paired permutation test of the mean difference, by all ways to swap pairs."""
     differences = np.array(first) - np.array(second)
