@@ -17,6 +17,7 @@ from training.data.prepared import digest, prepared
 from training.data.stream import WHOLE
 from training.data.views import Views
 from training.errors import UserError
+from training.recipes import RECIPES
 
 EVALUATION_BATCH_SIZE = 256
 NUM_PICTURED = 3
@@ -59,6 +60,7 @@ def load(config, data_set):
         data_set.load(config, split) for split in (data_set.unlabelled, data_set.held_out)
     )
     left_out = {**train.left_out, **held_out.left_out}
+    _refuse_what_does_nothing(config, train.kind)
     train = _share(train, config)
     said = f", something of {len(left_out)} left out" if left_out else ""
     print(f"{len(train)} examples to learn from, {len(held_out)} held out{said}", flush=True)
@@ -76,6 +78,18 @@ def load(config, data_set):
     )
 
 
+OF_SOUNDS = ("max_shift", "max_gain_db", "min_snr_db", "min_time", "min_frequency")
+
+
+def _refuse_what_does_nothing(config, kind):
+    """Raises `UserError` for variations, other than the recipe's, of examples of another kind."""
+    recipe, names = RECIPES[config.recipe](), ("min_area",) if kind == "audio" else OF_SOUNDS
+    for name in names:
+        if getattr(config, name) != getattr(recipe, name):
+            others = "pictures and clips" if kind == "audio" else "sounds"
+            raise UserError(f"--{name} is for {others}. Received: --data={config.data}.")
+
+
 def _share(part, config):
     """Some of the recordings of a split; with one seed a smaller share is part of a larger one."""
     if config.data_share == 1:
@@ -84,8 +98,14 @@ def _share(part, config):
     count = max(round(config.data_share * len(starts)), 1)
     chosen = np.sort(np.random.default_rng(config.seed).permutation(len(starts))[:count])
     index, _ = recordings.windows_of(starts, len(part), chosen)
-    # What is left out lies in a file: the share alone is brought to memory.
-    return dataclasses.replace(part, inputs=part.inputs[index], labels={}, groups=None)
+    if isinstance(part.inputs, np.memmap):  # What is too large for memory stays on disk.
+        name = f"{digest(part.inputs)} {config.data_share} {config.seed}"
+        name = f"share-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        rows = ((part.inputs[number], {}, "") for number in index)
+        inputs = prepared(name, config.cache_dir or None, rows).inputs
+    else:
+        inputs = part.inputs[index]
+    return dataclasses.replace(part, inputs=inputs, labels={}, groups=None)
 
 
 def _pictured(batches):

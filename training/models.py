@@ -66,6 +66,11 @@ def _make_model(config, form):
             f"{form.kind}. Received: --axis={config.axis}"
         )
     shape = input_shape(config, form)
+    if form.kind == "audio" and config.max_shift >= shape[1]:
+        raise ValueError(
+            f"--max_shift must be below the {shape[1]} time steps there are. Received: "
+            f"{config.max_shift}"
+        )
     keras.utils.set_random_seed(config.seed)
     of_axis = {"num_patches": config.num_patches, "axis": config.axis}
     patches = keras_s2l.Patches(

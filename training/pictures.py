@@ -104,6 +104,7 @@ def transfer_curves(tasks):
     figure = matplotlib.figure.Figure((4 * len(tasks), 3.5), layout="constrained")
     for axis, (task, rows) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks.items()):
         styles = {"pretrained": "o-", "untrained": "s--", "calibrated": "^:", "supervised": "v-."}
+        styles["statistics"] = "D:"
         for encoder, style in styles.items():
             if encoder not in rows:
                 continue

@@ -76,6 +76,7 @@ def test_a_share_of_the_data_is_of_whole_recordings_and_part_of_a_larger_share(m
         loaded = material.load(config, data_set)
         assert len(loaded.held_out) == 30
         everything = material.load(config_of("notes", cache_dir=str(tmp_path)), data_set).examples
+        assert isinstance(loaded.examples, np.memmap) == mapped
         same = [[np.array_equal(x, y) for y in everything] for x in loaded.examples]
         return np.argmax(same, axis=1).tolist(), loaded.sha256
 
@@ -105,6 +106,19 @@ def test_pictures_are_not_shifted_or_amplified_like_sounds():
     assert material.augmentation(config, "image") == Augmentation(min_area=0.5)
     assert material.augmentation(config, "audio").min_area == 1
     assert material.augmentation(config, "audio").max_shift == config.max_shift
+
+
+@pytest.mark.parametrize(
+    ("recipe", "make", "changes"),
+    [
+        ("digit_scenes", lambda: of_pictures(pictures(8)), {"min_snr_db": 10.0}),
+        ("digit_scenes", lambda: of_pictures(pictures(8)), {"max_shift": 3}),
+        ("notes", lambda: of_sounds(waveforms(8)), {"min_area": 0.5}),
+    ],
+)
+def test_variations_of_another_kind_of_example_are_refused(recipe, make, changes):
+    with pytest.raises(UserError, match=f"--{next(iter(changes))} is for (sounds|pictures)"):
+        material.load(config_of(recipe, **changes), make())
 
 
 def test_orders_of_an_evaluation_are_permutations_and_always_the_same():

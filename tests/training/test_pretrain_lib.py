@@ -147,6 +147,8 @@ def test_weights_that_an_update_spoilt_are_not_saved():
     [
         *({"seed": -1}, {"learning_rate": 0.0}, {"sigma": -1.0}, {"batch_size": 0}),
         *({"save_every_steps": -1}, {"save_every_minutes": -0.5}, {"keep_every_hours": -1.0}),
+        *({"data_share": 0.0}, {"min_time": 1.5}, {"min_frequency": 0.0}, {"max_shift": -1}),
+        *({"max_shift": 30}, {"max_gain_db": float("nan")}, {"min_snr_db": float("-inf")}),
     ],
 )
 def test_numbers_out_of_range_are_refused_by_name(changes, tmp_path):

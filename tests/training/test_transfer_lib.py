@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import keras_s2l
-from training import records, transfer_lib, transfer_rows
-from training.config import TransferConfig
+from training import pictures, records, transfer_lib, transfer_rows
+from training.config import ENCODERS, TransferConfig
 from training.data import sets
 from training.data.examples import Examples
 from training.end_to_end import EndToEnd
@@ -128,6 +128,14 @@ def test_the_table_shows_min_median_and_max():
     )
     assert "| family, accuracy | untrained | 0.100 ← **0.250** → 0.900 |" in table
     assert "| pitch, error | pretrained | 10.0 ← **12.0** → 30.0 |" in table
+
+
+@pytest.mark.parametrize("encoder", [*ENCODERS, "supervised"])
+def test_every_encoder_is_drawn(encoder):
+    cells = {count: {"min": 0.1, "median": 0.2, "max": 0.3} for count in ("20", "40")}
+    figure = pictures.transfer_curves({"family": {"metric": "accuracy", encoder: cells}})
+    (line,) = figure.axes[0].lines
+    assert line.get_label() == encoder and list(line.get_ydata()) == [0.2, 0.2]
 
 
 def loudness(inputs, training):

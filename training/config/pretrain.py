@@ -110,6 +110,9 @@ class PretrainConfig(DataConfig, DevicesConfig):
         refuse_below(self, (*at_least_1, "num_samples", "num_permutations"), 1)
         refuse_below(self, ("gap", "jitter", "save_every_steps", "warmup_steps"), 0)
         refuse_below(self, ("max_shift", "max_gain_db"), 0)
+        for name in ("max_gain_db", "min_snr_db"):
+            if not math.isfinite(getattr(self, name) or 0):
+                raise UserError(f"--{name} must be a number. Received: {getattr(self, name)}.")
         if self.warmup_steps and self.warmup_steps >= self.steps:
             raise UserError(
                 f"--warmup_steps must be below --steps={self.steps}. Received: {self.warmup_steps}."

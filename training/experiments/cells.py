@@ -15,6 +15,7 @@ from training.errors import UserError
 from training.experiments import plans
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+FOLDERS = ("folder", "cache_dir", "soundfont", "data_dir")
 NOT_PREPARED = ("cache_dir", "validation")
 PREPARE, PRETRAIN, EXPORT, TRANSFER = "prepare", "pretrain", "export", "transfer"
 
@@ -101,7 +102,7 @@ def _transfer_options(config, measurement):
 
 def _where(config):
     """Which data, as our programs take it."""
-    names = ("folder", "cache_dir", "soundfont", "data_dir", "validation")
+    names = (*FOLDERS, "validation")
     return {name: getattr(config, name) for name in names if getattr(config, name)}
 
 
@@ -155,7 +156,7 @@ class Runner:
         if not path.exists():
             return None
         record = records.read_json(path)
-        if record["command"] != list(cell.command):
+        if _without_folders(record["command"]) != _without_folders(cell.command):
             raise UserError(
                 f"{path.parent} was begun by other settings: give these again, or another "
                 "--workdir."
@@ -253,17 +254,25 @@ class Runner:
         def stop(*_):
             raise KeyboardInterrupt
 
-        previous = signal.signal(signal.SIGTERM, stop)
+        signals = (signal.SIGTERM, signal.SIGHUP)  # The latter from a terminal that is closed.
+        previous = {number: signal.signal(number, stop) for number in signals}
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            for number in signals:
+                signal.signal(number, signal.SIG_IGN)
             for process, _ in self.running.values():
                 process.terminate()
             for cell, (process, began) in self.running.items():
                 process.wait()
                 self._write(cell, time.monotonic() - began, ended=False)
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def _without_folders(command):
+    """A command without where its data lie, which may change."""
+    return [a for a in command if a.split("=")[0].removeprefix("--") not in FOLDERS]
 
 
 def _minutes(seconds):

@@ -24,8 +24,10 @@ def curves(name, experiment, metrics, embedding):
     tasks = [task for task in metrics if any(task in row["scores"] for row in rows)]
     figure = matplotlib.figure.Figure((4.2 * len(tasks), 3.8), layout="constrained")
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]
+    labels = list(dict.fromkeys(row["label"] for row in rows))
     for axis, task in zip(panels, tasks):
-        for number, (label, points) in enumerate(_lines(rows, task).items()):
+        for label, points in _lines(rows, task).items():
+            number = labels.index(label)
             xs = sorted(points)
             low, middle, high = np.transpose([results.spread(points[x]) for x in xs])
             color = f"C{number}"
@@ -55,10 +57,10 @@ def _lines(rows, task):
 
 
 def _draw_paper(axis, name, rows, task):
-    of_paper = published.FIGURES.get(name, {})
-    labels = list(dict.fromkeys((row["label"], row["paper"]) for row in rows))
-    for number, (label, paper) in enumerate(labels):
-        points = [(x, y) for x, y in of_paper.get(paper, {}).get(task, ()) if y is not None]
+    papers = {row["label"]: row["paper"] for row in rows}
+    for number, (label, paper) in enumerate(papers.items()):
+        points = published.FIGURES.get(name, {}).get(paper, {}).get(task, ())
+        points = [(x, y) for x, y in points if y is not None]
         if points:
             axis.plot(
                 *zip(*points), ":", color=f"C{number}", marker="x", label=f"{label}, the paper"

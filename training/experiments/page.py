@@ -100,7 +100,7 @@ def _said(results):
             "splits was used."
         )
     lines.append(
-        f"Each cell: min ← median → max over {config['pretrain_seeds']} pre-training seeds of the "
+        f"Each cell: min ← median → max over {_seeds(results)} pre-training seeds of the "
         f"mean over {config['seeds']} draws of labels (supervised training: "
         f"{'one draw' if config['setting'] == 'quick' else 'as many'} for each seed). A difference "
         f"counts (*) where the exact paired permutation test over seeds gives p < {tables.ALPHA}, "
@@ -109,6 +109,16 @@ def _said(results):
         "quick setting: more steps may change the order."
     )
     return "\n\n".join(lines) + "\n"
+
+
+def _seeds(results):
+    """How many there are, in words: of what was stopped fewer than were asked for."""
+    asked, counts = results["config"]["pretrain_seeds"], set()
+    for experiment in results["experiments"].values():
+        for row in (row for rows in experiment["rows"].values() for row in rows):
+            of_tasks = [seeds for of in row["scores"].values() for seeds in of.values()]
+            counts |= {len(seeds) for seeds in of_tasks} or {0}
+    return str(asked) if counts == {asked} else f"{min(counts)} to {max(counts)} of {asked}"
 
 
 def _section(name, experiment, metrics):

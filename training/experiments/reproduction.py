@@ -7,11 +7,8 @@ from training import lock, records
 from training.errors import UserError
 from training.experiments import cells, page, plans, results
 
-# What a later command may ask for beyond an earlier one in the same workdir: what is done is kept.
-MAY_CHANGE = (
-    *("table", "figure", "ablation", "pretrain_seeds", "jobs"),
-    *("folder", "cache_dir", "data_dir"),
-)
+# From one command to the next in the same workdir: what was asked for stays asked for.
+MAY_CHANGE = ("table", "figure", "ablation", "pretrain_seeds", "jobs", *cells.FOLDERS)
 
 
 def run(config, workdir):
@@ -32,8 +29,8 @@ def run(config, workdir):
     config.check()
     workdir = pathlib.Path(workdir).resolve()
     records.refuse_workdir_in_folder(config, workdir)
+    config = _with_those_before(config, workdir)
     experiments = plans.experiments(config)
-    _refuse_other_settings(config, workdir)
     with lock.held(workdir):
         records.write_config(workdir, config)
         made = cells.make(config, experiments)
@@ -45,16 +42,28 @@ def run(config, workdir):
     return written
 
 
-def _refuse_other_settings(config, workdir):
+def _with_those_before(config, workdir):
+    """The config with all that earlier commands asked for in the same workdir.
+
+    Raises:
+        UserError: If these had other settings.
+    """
     stored = records.load_config(workdir, type(config))
     if stored is None:
-        return
+        return config
     free = {name: getattr(config, name) for name in MAY_CHANGE}
     if dataclasses.replace(stored, **free) != config:
         raise UserError(
             f"--workdir={workdir} holds experiments with other settings: give these again, or "
             "another --workdir."
         )
+    return dataclasses.replace(
+        config,
+        table=tuple(sorted({*stored.table, *config.table})),
+        figure=tuple(sorted({*stored.figure, *config.figure})),
+        ablation=stored.ablation or config.ablation,
+        pretrain_seeds=max(stored.pretrain_seeds, config.pretrain_seeds),
+    )
 
 
 def _write(config, experiments, workdir, made):

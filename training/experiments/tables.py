@@ -25,8 +25,8 @@ def of_experiment(name, experiment, metrics, embedding):
             cells = [_cell(scores[task], metrics[task]) for task in tasks]
             partial = row["partial_ranks"]
             lines.append([_label(row, count, experiment), *cells, _cell(partial, "accuracy")])
-        # It measures no other embedding.
-        if embedding == "fc" and row["paper"] in published.TABLES.get(name, {}):
+        of_paper = published.TABLES.get(name, {}).get(row["paper"], {})
+        if embedding == "fc" and set(of_paper) & set(tasks):  # It measures no other embedding.
             lines.append(_of_paper(name, row["paper"], tasks))
     return lines
 

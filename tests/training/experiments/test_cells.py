@@ -64,7 +64,14 @@ def test_other_settings_are_refused(tmp_path):
     assert runs(tmp_path, "a") == 1
 
 
-def test_stopped_it_stops_its_programs_and_waits_for_what_they_save(tmp_path):
+def test_where_data_lie_may_change(tmp_path):
+    Runner(tmp_path, jobs=1).run([cell("a", "--folder=/here", "--seed=1")])
+    Runner(tmp_path, jobs=1).run([cell("a", "--folder=/there", "--seed=1")])
+    assert runs(tmp_path, "a") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_stopped_it_stops_its_programs_and_waits_for_what_they_save(number, tmp_path):
     code = (
         "from tests.training.experiments.test_cells import *\n"
         f"Runner({str(tmp_path)!r}, jobs=2).run([cell('a', '--wait=1'), cell('b', '--wait=1')])"
@@ -74,7 +81,7 @@ def test_stopped_it_stops_its_programs_and_waits_for_what_they_save(tmp_path):
     while not all((tmp_path / name / "waits").exists() for name in "ab"):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGTERM)
+    os.kill(process.pid, number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0 and b"KeyboardInterrupt" in errors
     for name in "ab":

@@ -14,6 +14,7 @@ from PIL import Image
 
 from training import records
 from training.config import ReproduceConfig
+from training.errors import UserError
 from training.experiments import cells, page, plans, published, reproduction, results, tables
 
 CONFIG = ReproduceConfig(table=(1, 2), figure=(2, 3), ablation=True, pretrain_seeds=6, seeds=2)
@@ -120,7 +121,10 @@ def test_a_page_is_made_of_whatever_there_is(tmp_path):
     assert len(shown.tables) == 3 * 2 + 3 + 3 * 2 + 3 * 2
     assert len(shown.images) == 2 + 1  # Ours in two figures, and how it learnt.
     markdown = page.as_markdown(gathered, "command")
-    assert markdown.startswith("# The paper's experiments on notes\n\nEach cell:")  # No verdict.
+    assert markdown.startswith(
+        "# The paper's experiments on notes\n\n"  # No verdict.
+        "Each cell: min ← median → max over 0 to 1 of 6 pre-training seeds"
+    )
 
 
 def by_counting(first, second):
@@ -154,7 +158,7 @@ def test_what_is_surely_better_is_said_first(tmp_path):
     gathered = results.gather(CONFIG, experiments, tmp_path)
     table = gathered["experiments"]["table1"]
     (sentence,) = tables.orderings(table, gathered["metrics"], "fc")
-    assert sentence.startswith("better than untrained; calibrated; perturbed F-Y, Monte-Carlo; ")
+    assert sentence.startswith("better than untrained; calibrated; statistics of the log spectr")
     assert "fixed permutations, 100" in sentence and "supervised, 5000 labels" in sentence
     row = tables.of_comparisons(table, gathered["metrics"], "fc")[1]
     assert all(re.fullmatch(r"\+\d+\.\d+ \(p 0\.031\) \*", cell) for cell in row[1:])
@@ -276,19 +280,22 @@ def test_the_paper_is_drawn_beside_ours(tmp_path):
         assert drawn == {tuple(of["family"]) for of in published.FIGURES[name].values()}
 
 
-def test_more_may_be_asked_for_but_nothing_else_changed(reported):
-    from training.errors import UserError
-
-    workdir, _ = reported
-    with pytest.raises(UserError, match="holds experiments with other settings"):
-        reproduction.run(dataclasses.replace(CONFIG, seeds=3), workdir)
-    fewer = dataclasses.replace(CONFIG, table=(2,), figure=(), ablation=False)
-    fewer = dataclasses.replace(fewer, pretrain_seeds=3)
-    written = reproduction.run(fewer, workdir)
+def test_more_may_be_asked_for_but_nothing_else_changed(tmp_path):
+    few = dataclasses.replace(CONFIG, table=(2,), figure=(), ablation=False, pretrain_seeds=3)
+    records.write_config(tmp_path, few)
+    write_reports(tmp_path, few)
+    reproduction.run(few, tmp_path)
+    more = dataclasses.replace(few, table=(), figure=(3,), pretrain_seeds=2, data_dir="/moved")
+    write_reports(tmp_path, dataclasses.replace(more, pretrain_seeds=3))
+    written = reproduction.run(more, tmp_path)  # Both are there, with all seeds.
     shown = Page()
     shown.feed(written.read_text(encoding="utf-8"))
-    assert len(shown.tables) == 3
-    assert "--table=2 --pretrain_seeds=3 --seeds=2 --workdir=DIR" in written.read_text()
+    assert len(shown.tables) == 3 + 2
+    text = written.read_text()
+    assert "--table=2 --figure=3 --pretrain_seeds=3 --seeds=2 --workdir=DIR" in text
+    assert "max over 3 pre-training seeds" in text
+    with pytest.raises(UserError, match="holds experiments with other settings"):
+        reproduction.run(dataclasses.replace(more, seeds=3), tmp_path)
 
 
 def test_figures_and_page_name_every_experiment():
