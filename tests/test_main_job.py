@@ -246,7 +246,7 @@ def test_the_demo_ties_the_programs_together_and_keeps_an_earlier_run(folder, da
         ("training.pretrain", ["--steps=0", "--workdir=DIR"], "--steps must be at least 1"),
         ("training.pretrain", ["--num_patches=7", "--workdir=DIR"], "does not divide"),
         ("training.pretrain", ["--soundfont=no.sf2", "--workdir=DIR"], "There is no sound bank"),
-        ("training.pretrain", ["--data=drums", "--workdir=DIR"], "one of <notes|moving_digits|"),
+        ("training.pretrain", ["--data=drums", "--workdir=DIR"], "one of <notes|notes_varied|"),
         ("training.transfer", ["--encoder=nowhere", "--workdir=DIR"], "is no export"),
         ("training.transfer", ["--num_labels=many", "--workdir=DIR"], "must be whole numbers"),
         ("training.transfer", ["--seed=-1", "--workdir=DIR"], "--seed must be from 0"),
