@@ -15,7 +15,7 @@ from training.errors import UserError
 from training.experiments import plans
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-FOLDERS = ("folder", "cache_dir", "soundfont", "data_dir")
+FOLDERS = ("folder", "cache_dir", "data_dir")
 NOT_PREPARED = ("cache_dir", "validation")
 PREPARE, PRETRAIN, EXPORT, TRANSFER = "prepare", "pretrain", "export", "transfer"
 
@@ -102,7 +102,7 @@ def _transfer_options(config, measurement):
 
 def _where(config):
     """Which data, as our programs take it."""
-    names = (*FOLDERS, "validation")
+    names = (*FOLDERS, "soundfont", "validation")
     return {name: getattr(config, name) for name in names if getattr(config, name)}
 
 
