@@ -9,7 +9,7 @@ import keras
 from export.saved_model import DEFAULT
 from keras_s2l.pretext_model import EMBEDDINGS
 from training import records
-from training.config import NOT_STATED_IN_THE_PAPER
+from training.config import NOT_STATED_IN_THE_PAPER, OF_PICTURES, OF_SOUNDS
 from training.data import RENDERED
 from training.recipes import RECIPES
 
@@ -71,8 +71,7 @@ def metadata(made, source):
 def _choices(config, kind):
     """What the paper does not state and the run depends on."""
     only = {field.name: field.metadata.get("only", {}) for field in dataclasses.fields(config)}
-    of_sounds = ("floor", "max_gain_db", "max_shift", "min_frequency", "min_snr_db", "min_time")
-    of_others = ("min_area",) if kind == "audio" else of_sounds
+    of_others = OF_PICTURES if kind == "audio" else ("floor", *OF_SOUNDS)
     return [
         name
         for name in NOT_STATED_IN_THE_PAPER

@@ -10,6 +10,7 @@ import sys
 import time
 
 from training import records
+from training.config.fields import as_text
 from training.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -84,7 +85,7 @@ def _phases(config, workdir):
 
     def command(program, *names, **paths):
         options = {**{name: getattr(config, name) for name in names}, **paths}
-        return [program] + [f"--{k}={_text(v)}" for k, v in options.items() if v is not None]
+        return [program] + [f"--{k}={as_text(v)}" for k, v in options.items() if v is not None]
 
     pretrain, export = workdir / "pretrain", workdir / "export"
     return {
@@ -100,10 +101,6 @@ def _phases(config, workdir):
             workdir=workdir / "transfer",
         ),
     }
-
-
-def _text(value):
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _free_name(workdir):

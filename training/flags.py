@@ -9,6 +9,7 @@ import typing
 
 from absl import app, flags, logging
 
+from training.config.fields import as_text
 from training.errors import UserError
 
 STOPPED = 130  # As a shell reports a program that Ctrl-C ended.
@@ -44,8 +45,8 @@ def _defaults(field, recipes):
     named = collections.defaultdict(list)
     for name, recipe in recipes.items():
         named[getattr(recipe(), field.name)].append(name)
-    own = [f"{', '.join(names)}: {_as_text(v)}" for v, names in named.items() if v != field.default]
-    default = [] if field.default in ("", None, ()) else [str(_as_text(field.default))]
+    own = [f"{', '.join(names)}: {as_text(v)}" for v, names in named.items() if v != field.default]
+    default = [] if field.default in ("", None, ()) else [as_text(field.default)]
     return f" (default: {'; '.join(default + own)})" if default or own else ""
 
 
@@ -73,10 +74,6 @@ def _type(field):
     """The type of a field when it is not `None`."""
     alternatives = [kind for kind in typing.get_args(field.type) if kind is not type(None)]
     return alternatives[0] if isinstance(field.type, types.UnionType) else field.type
-
-
-def _as_text(value):
-    return ",".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def folder(name, text):

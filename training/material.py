@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from training import models, objectives
+from training.config import OF_PICTURES, OF_SOUNDS
 from training.data import recordings, stream
 from training.data.augmentation import Augmentation
 from training.data.examples import as_inputs
@@ -78,13 +79,10 @@ def load(config, data_set):
     )
 
 
-OF_SOUNDS = ("max_shift", "max_gain_db", "min_snr_db", "min_time", "min_frequency")
-
-
 def _refuse_what_does_nothing(config, kind):
     """Raises `UserError` for variations, other than the recipe's, of examples of another kind."""
-    recipe, names = RECIPES[config.recipe](), ("min_area",) if kind == "audio" else OF_SOUNDS
-    for name in names:
+    recipe = RECIPES[config.recipe]()
+    for name in OF_PICTURES if kind == "audio" else OF_SOUNDS:
         if getattr(config, name) != getattr(recipe, name):
             others = "pictures and clips" if kind == "audio" else "sounds"
             raise UserError(f"--{name} is for {others}. Received: --data={config.data}.")
@@ -99,8 +97,7 @@ def _share(part, config):
     chosen = np.sort(np.random.default_rng(config.seed).permutation(len(starts))[:count])
     index, _ = recordings.windows_of(starts, len(part), chosen)
     if isinstance(part.inputs, np.memmap):  # What is too large for memory stays on disk.
-        name = f"{digest(part.inputs)} {config.data_share} {config.seed}"
-        name = f"share-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        name = _name_of("share", digest(part.inputs), config.data_share, config.seed)
         rows = ((part.inputs[number], {}, "") for number in index)
         inputs = prepared(name, config.cache_dir or None, rows).inputs
     else:
@@ -259,11 +256,15 @@ def _stored(config, part):
         return stream.batched(part.inputs, lambda stored: frontend(as_inputs(stored)))
     # What is too large for memory as waveforms lies on disk as spectrograms as well.
     settings = json.dumps(frontend.get_config(), sort_keys=True, default=str)
-    name = f"{VERSION} {digest(part.inputs)} {settings}"
-    name = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return prepared(
-        f"spectrograms-{name}", config.cache_dir or None, _spectrograms(part.inputs, frontend)
-    ).inputs
+    name = _name_of("spectrograms", VERSION, digest(part.inputs), settings)
+    made = prepared(name, config.cache_dir or None, _spectrograms(part.inputs, frontend))
+    return made.inputs
+
+
+def _name_of(kind, *made_from):
+    """Of prepared data: another one for whatever is made of something else."""
+    text = " ".join(map(str, made_from))
+    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _spectrograms(waveforms, frontend, batch_size=256):

@@ -95,6 +95,15 @@ def learning_curve(rows, metric, meaning, chance):
     return figure
 
 
+ENCODER_STYLES = {
+    "pretrained": "o-",
+    "untrained": "s--",
+    "calibrated": "^:",
+    "supervised": "v-.",
+    "statistics": "D:",
+}
+
+
 def transfer_curves(tasks):
     """Each task against the number of labels: median, and min to max over label draws.
 
@@ -103,9 +112,7 @@ def transfer_curves(tasks):
     """
     figure = matplotlib.figure.Figure((4 * len(tasks), 3.5), layout="constrained")
     for axis, (task, rows) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks.items()):
-        styles = {"pretrained": "o-", "untrained": "s--", "calibrated": "^:", "supervised": "v-."}
-        styles["statistics"] = "D:"
-        for encoder, style in styles.items():
+        for encoder, style in ENCODER_STYLES.items():
             if encoder not in rows:
                 continue
             counts = [int(count) for count in rows[encoder]]

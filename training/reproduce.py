@@ -25,7 +25,7 @@ def main():
 
 
 if __name__ == "__main__":
-    from training.experiments.plans import MATERIALS
+    from training.experiments.materials import MATERIALS
 
     flags.define(ReproduceConfig, data=list(MATERIALS), setting=list(SETTINGS))
     flags.folder("workdir", "folder of all runs and of the report")

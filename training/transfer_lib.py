@@ -6,7 +6,7 @@ import time
 import numpy as np
 import tqdm
 
-from training import distribution, heads, pictures, records, transfer_rows
+from training import distribution, heads, pictures, records, scores, transfer_rows
 from training.data import decoding, sets
 from training.errors import UserError
 
@@ -166,11 +166,11 @@ def _tasks(config, data_tasks, splits, drawn, rows, show_progress=True):
                 learner = row.learner(answers)
                 test = row.measured(task.test_split, labels[1])
                 for count in config.num_labels:
-                    scores = []
+                    by_draw = []
                     for chosen in drawn:
-                        scores.append(learner.score(row.labelled(chosen[:count], labels[0]), test))
+                        by_draw.append(learner.score(row.labelled(chosen[:count], labels[0]), test))
                         progress.update()
-                    for what, of_draws in zip(measured, zip(*scores)):
+                    for what, of_draws in zip(measured, zip(*by_draw)):
                         tasks[what].setdefault(name, {})[str(count)] = spread(of_draws)
     return tasks
 
@@ -201,11 +201,11 @@ def labelled_set(num_recordings, config, draw):
     return order[: max(config.num_labels)]
 
 
-def spread(scores):
+def spread(of_draws):
     """min, median and max over label draws, and the scores themselves."""
-    cell = {"min": np.min(scores), "median": np.median(scores), "max": np.max(scores)}
+    cell = {"min": np.min(of_draws), "median": np.median(of_draws), "max": np.max(of_draws)}
     cell = {name: round(float(value), 4) for name, value in cell.items()}
-    return {**cell, "draws": [round(float(score), 4) for score in scores]}
+    return {**cell, "draws": [round(float(score), 4) for score in of_draws]}
 
 
 def table(tasks):
@@ -216,12 +216,11 @@ def table(tasks):
         "|---" * (2 + len(counts)) + "|",
     ]
     for task, rows in tasks.items():
-        digits = 3 if rows["metric"] in ("accuracy", "mean average precision") else 1
         for name, of_counts in _cells(rows):
-            cells = []
-            for cell in of_counts.values():
-                low, middle, high = (f"{cell[k]:.{digits}f}" for k in ("min", "median", "max"))
-                cells.append(f"{low} ← **{middle}** → {high}")
+            cells = [
+                scores.spread(cell["min"], cell["median"], cell["max"], rows["metric"])
+                for cell in of_counts.values()
+            ]
             lines.append(f"| {task}, {rows['metric']} | {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -12,6 +12,8 @@ from training.config.pretrain import (
     MAY_CHANGE,
     NOT_STATED_IN_THE_PAPER,
     OBJECTIVES,
+    OF_PICTURES,
+    OF_SOUNDS,
     PRECISIONS,
     REMAINDERS,
     SCHEDULES,

@@ -42,6 +42,11 @@ def changed(config, changes):
     return config
 
 
+def as_text(value):
+    """A value as the command line takes it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def refuse_below(config, names, at_least):
     for name in names:
         if getattr(config, name) < at_least:

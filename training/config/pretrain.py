@@ -154,6 +154,10 @@ MAY_CHANGE = (
     *("folder", "cache_dir", "soundfont", "data_dir", "data_service"),
 )
 
+# How examples vary, of the one kind and of the others.
+OF_SOUNDS = ("max_shift", "max_gain_db", "min_snr_db", "min_time", "min_frequency")
+OF_PICTURES = ("min_area",)
+
 # Choices of ours, which the run's records name as such.
 NOT_STATED_IN_THE_PAPER = (
     *("floor", "gap", "hidden_units", "jitter", "max_gain_db", "max_shift", "min_area"),

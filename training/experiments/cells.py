@@ -11,6 +11,7 @@ import sys
 import time
 
 from training import records
+from training.config.fields import as_text
 from training.errors import UserError
 from training.experiments import plans
 
@@ -56,8 +57,9 @@ def make(config, experiments):
     flags = [f"--{name}={options[name]}" for name in options if name not in NOT_PREPARED]
     command = ("training.prepare", *flags)
     made = [Cell(PREPARE, PREPARE, command)]  # Once, not by several runs at a time.
+    measured = measurements(experiments)
     for seed in range(config.pretrain_seeds):
-        for arm, of_arm in measurements(experiments).items():
+        for arm, of_arm in measured.items():
             made += _of_run(config, arm, of_arm, seed)
     return made
 
@@ -91,13 +93,13 @@ def _transfer_options(config, measurement):
     options = {
         "data": config.data,
         "embedding": measurement.embedding,
-        "num_labels": ",".join(map(str, measurement.num_labels)),
+        "num_labels": as_text(measurement.num_labels),
     }
     if measurement.encoders == ("supervised",):
         # Training the whole network takes as long as 30 heads: in short, once for each seed.
         draws = 1 if config.setting == "quick" else config.seeds
         return {**options, "protocol": "supervised", "seeds": draws}
-    return {**options, "encoders": ",".join(measurement.encoders), "seeds": config.seeds}
+    return {**options, "encoders": as_text(measurement.encoders), "seeds": config.seeds}
 
 
 def _where(config):

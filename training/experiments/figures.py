@@ -21,7 +21,7 @@ def curves(name, experiment, metrics, embedding):
         A matplotlib figure.
     """
     rows = experiment["rows"][embedding]
-    tasks = [task for task in metrics if any(task in row["scores"] for row in rows)]
+    tasks = results.tasks_of(rows, metrics)
     figure = matplotlib.figure.Figure((4.2 * len(tasks), 3.8), layout="constrained")
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]
     labels = list(dict.fromkeys(row["label"] for row in rows))

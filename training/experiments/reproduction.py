@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 from training import lock, records
+from training.config.fields import as_text
 from training.errors import UserError
 from training.experiments import cells, page, plans, results
 
@@ -85,6 +86,5 @@ def _command(config):
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if value != field.default and not field.metadata["is_path"]:
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else value
-            given.append(f"--{field.name}={text}")
+            given.append(f"--{field.name}={as_text(value)}")
     return " ".join(["python -m training.reproduce", *given, "--workdir=DIR"])

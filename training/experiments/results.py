@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 from scipy import stats
 
-from training import records
+from training import records, scores
 from training.experiments import cells, plans
 
 
@@ -59,13 +59,13 @@ class _Reader:
         return self.reports[folder]
 
     def row(self, row):
-        scores = {}
+        found = {}
         for seed in range(self.config.pretrain_seeds):
             report = self._report(cells.folder_of(row.arm, seed, row.measurement))
             for task, rows in (report or {"tasks": {}})["tasks"].items():
                 self.metrics[task] = rows["metric"]
                 for count, cell in rows[row.encoder].items():
-                    by_count = scores.setdefault(task, {})
+                    by_count = found.setdefault(task, {})
                     by_count.setdefault(count, {})[str(seed)] = float(np.mean(cell["draws"]))
         return {
             "label": row.label,
@@ -73,7 +73,7 @@ class _Reader:
             "encoder": row.encoder,
             "x": row.x,
             "paper": row.paper,
-            "scores": scores,
+            "scores": found,
             "partial_ranks": self._partial_ranks(row),
         }
 
@@ -113,9 +113,9 @@ class _Reader:
         return found
 
 
-def is_error(metric):
-    """Whether less is better."""
-    return "error" in metric
+def tasks_of(rows, metrics):
+    """The tasks that any row has scores of, in the order of the metrics."""
+    return [task for task in metrics if any(task in row["scores"] for row in rows)]
 
 
 def comparison(ours, other, metric):
@@ -133,7 +133,7 @@ def comparison(ours, other, metric):
     seeds = sorted(set(ours) & set(other))
     if len(seeds) < 2:
         return None
-    sign = -1 if is_error(metric) else 1
+    sign = -1 if scores.is_error(metric) else 1
     better = sign * (
         np.array([ours[seed] for seed in seeds]) - np.array([other[seed] for seed in seeds])
     )
@@ -145,9 +145,9 @@ def comparison(ours, other, metric):
     return {"better": float(better.mean()), "seeds": len(seeds), "p": float(test.pvalue)}
 
 
-def spread(scores):
+def spread(by_seed):
     """min, median and max over seeds, None of nothing."""
-    if not scores:
+    if not by_seed:
         return None
-    values = list(scores.values())
+    values = list(by_seed.values())
     return tuple(float(f(values)) for f in (np.min, np.median, np.max))

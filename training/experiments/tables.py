@@ -1,9 +1,9 @@
 """The tables of a report: rows of strings, for whichever page shows them."""
 
+from training import scores
 from training.experiments import plans, published, results
 
 ALPHA = 0.05
-ARROWS = "{low} ← {middle} → {high}"
 
 
 def of_experiment(name, experiment, metrics, embedding):
@@ -16,15 +16,14 @@ def of_experiment(name, experiment, metrics, embedding):
         embedding: Of the rows.
     """
     rows = experiment["rows"][embedding]
-    tasks = [task for task in metrics if any(task in row["scores"] for row in rows)]
+    tasks = results.tasks_of(rows, metrics)
     header = ["", *(f"{task}, {metrics[task]}" for task in tasks), "patches in their place"]
     lines = [header]
     for row in rows:
         for count in _counts(row):
-            scores = {task: row["scores"].get(task, {}).get(count, {}) for task in tasks}
-            cells = [_cell(scores[task], metrics[task]) for task in tasks]
-            partial = row["partial_ranks"]
-            lines.append([_label(row, count, experiment), *cells, _cell(partial, "accuracy")])
+            cells = [_cell(row["scores"].get(task, {}).get(count), metrics[task]) for task in tasks]
+            partial = _cell(row["partial_ranks"], "accuracy")
+            lines.append([_label(row, count, experiment), *cells, partial])
         of_paper = published.TABLES.get(name, {}).get(row["paper"], {})
         if embedding == "fc" and set(of_paper) & set(tasks):  # It measures no other embedding.
             lines.append(_of_paper(name, row["paper"], tasks))
@@ -34,7 +33,7 @@ def of_experiment(name, experiment, metrics, embedding):
 def of_comparisons(experiment, metrics, embedding):
     """A table of how much better the method is than each other row, and how surely."""
     rows = experiment["rows"][embedding]
-    ours = next(row for row in rows if row["arm"] == plans.OURS and row["encoder"] == "pretrained")
+    ours = _ours(rows)
     tasks = list(ours["scores"])
     lines = [["ours better than", *(f"{task}, {metrics[task]}" for task in tasks)]]
     for row in rows:
@@ -54,7 +53,7 @@ def orderings(experiment, metrics, embedding):
     Tasks stand behind a row where it is not so on all of them.
     """
     rows = experiment["rows"][embedding]
-    ours = next(row for row in rows if row["arm"] == plans.OURS and row["encoder"] == "pretrained")
+    ours = _ours(rows)
     found = {"better than": [], "worse than": [], "not told from": []}
     for row in rows:
         for task in ours["scores"] if row is not ours else ():
@@ -79,6 +78,11 @@ def orderings(experiment, metrics, embedding):
     return sentences
 
 
+def _ours(rows):
+    """The row of the method."""
+    return next(row for row in rows if row["arm"] == plans.OURS and row["encoder"] == "pretrained")
+
+
 def _compared(ours, row, task, metric):
     """Of the largest number of labels that both have; what needs more labels has those."""
     counts = [list(of["scores"].get(task, {})) for of in (ours, row)]
@@ -89,9 +93,8 @@ def _compared(ours, row, task, metric):
 
 
 def _verdict(compared, metric):
-    digits = 1 if results.is_error(metric) else 3
     mark = " *" if compared["p"] < ALPHA else ""
-    return f"{compared['better']:+.{digits}f} (p {compared['p']:.3f}){mark}"
+    return f"{compared['better']:+.{scores.digits(metric)}f} (p {compared['p']:.3f}){mark}"
 
 
 def _counts(row):
@@ -109,13 +112,9 @@ def _label(row, count, experiment):
     return f"{row['label']}, {row['x']:g} {experiment['x_label']}"
 
 
-def _cell(scores, metric):
-    found = results.spread(scores)
-    if found is None:
-        return ""
-    digits = 1 if results.is_error(metric) else 3
-    low, middle, high = (f"{value:.{digits}f}" for value in found)
-    return ARROWS.format(low=low, middle=f"**{middle}**", high=high)
+def _cell(by_seed, metric):
+    found = results.spread(by_seed)
+    return "" if found is None else scores.spread(*found, metric)
 
 
 def _of_paper(name, row, tasks):
