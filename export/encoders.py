@@ -6,7 +6,6 @@ import keras
 import tensorflow as tf
 
 import keras_s2l
-from keras_s2l.pretext_model import EMBEDDINGS
 from training import models
 from training.checkpoints import load_weights
 from training.data.examples import Form
@@ -73,7 +72,7 @@ def make(source):
         whole.build((None, None))
         return whole
 
-    by_name = {name: encoder_for(name) for name in EMBEDDINGS if name != "levels" or model.levels}
+    by_name = {name: encoder_for(name) for name in model.embeddings}
     further = {name: (encoder, inputs) for name, encoder in by_name.items()}
     if frontend is not None:
         spec = tf.TensorSpec(shape, tf.float32, name="spectrograms")

@@ -45,26 +45,29 @@ def note_backbone(widths=(32, 64, 64, 128, 128), synchronized=False, name="note_
 
 
 def level_names(backbone):
-    """Names of the two blocks before the last of one of our own backbones; empty for any other.
+    """Names of the blocks of one of our own backbones between its first and its last; else empty.
 
-    Earlier blocks see too little of a patch to say more than how loud it is.
+    The first sees too little of a patch to say more than how loud it is.
     """
     # A `Sequential` that is not built yet has no `inputs`: it cannot be cut either.
     layers = backbone.layers if getattr(backbone, "inputs", None) else []
     blocks = [layer.name for layer in layers if re.fullmatch(r"block_\d+", layer.name)]
-    return tuple(blocks[-3:-1])
+    return tuple(blocks[1:-1])
 
 
-def with_levels(backbone, levels):
+def with_levels(backbone, levels, positions=None):
     """The backbone, with the average activation of earlier layers beside its features.
 
     Args:
         backbone: A built Sequential or functional `keras.Model`.
         levels: Names of its layers.
+        positions: `None` to average over all positions, or the shape of a patch and the number of
+            an axis, counted from the batch's: then the levels keep their positions along it.
 
     Returns:
         A `keras.Model` that shares the layers of `backbone`, from patches to the features of all
-        levels, `(batch, channels of every level + features)`.
+        levels, `(batch, channels of every level + features)`; with positions so many of each
+        level's channels.
 
     Raises:
         ValueError: If `levels` is empty or names a layer that the backbone does not have.
@@ -81,16 +84,25 @@ def with_levels(backbone, levels):
             "`levels` must name layers of the backbone whose activations join the embedding. Known "
             f"layers: {known}. Received: levels={list(levels)}"
         )
-    outputs = [_averaged(backbone.get_layer(level).output) for level in levels]
-    outputs.append(_averaged(backbone.outputs[0]))
-    features = keras.layers.Concatenate(name="levels")(outputs)
-    return keras.Model(backbone.inputs[0], features, name=f"{backbone.name}_levels")
+    outputs = [*(backbone.get_layer(level).output for level in levels), backbone.outputs[0]]
+    inputs, kept = backbone.inputs[0], None
+    if positions is not None:
+        shape, kept = positions
+        inputs = keras.Input(shape, name="patch")  # Of this size, so that positions are counted.
+        outputs = keras.Model(backbone.inputs[0], outputs, name=f"{backbone.name}_cut")(inputs)
+    averages = [_averaged(activations, kept) for activations in outputs]
+    features = keras.layers.Concatenate(name="levels")(averages)
+    return keras.Model(inputs, features, name=f"{backbone.name}_levels")
 
 
-def _averaged(activations):
-    """Mean over all positions: `(batch, ..., channels)` to `(batch, channels)`."""
-    positions = tuple(range(1, len(activations.shape) - 1))
-    return ops.mean(activations, axis=positions) if positions else activations
+def _averaged(activations, kept=None):
+    """Mean over positions: `(batch, ..., channels)` to `(batch, channels)`.
+
+    With an axis that is kept, to `(batch, positions along it * channels)`.
+    """
+    averaged = tuple(axis for axis in range(1, len(activations.shape) - 1) if axis != kept)
+    means = ops.mean(activations, axis=averaged) if averaged else activations
+    return keras.layers.Flatten()(means) if len(means.shape) > 2 else means
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")

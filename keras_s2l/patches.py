@@ -148,6 +148,11 @@ class Patches(keras.layers.Layer):
             raise ValueError(f"`axis` must name different axes. Received: axis={names}")
         return axes, names
 
+    def cut_axis(self, rank):
+        """Number of the one axis that is cut in inputs of `rank` axes, the batch's among them."""
+        (axis,), _ = self._axes(rank)
+        return axis
+
     def _given(self):
         return f"`num_patches={self.num_patches}`" if self.grid is None else f"`grid={self.grid}`"
 

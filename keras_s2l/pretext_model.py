@@ -7,7 +7,8 @@ from keras_s2l._nested import restored
 from keras_s2l.multi_worker import MultiWorkerFit
 from keras_s2l.patches import Patches
 
-EMBEDDINGS = ("levels", "patches", "fc")
+EMBEDDINGS = ("levels", "positions", "patches", "fc")
+OF_LEVELS = ("levels", "positions")
 
 
 class PretextModel(MultiWorkerFit, keras.Model):
@@ -58,9 +59,14 @@ class PretextModel(MultiWorkerFit, keras.Model):
         if embedding is None:
             embedding = "levels" if self.levels else "patches"
         self.embedding = _checks.one_of("embedding", embedding, EMBEDDINGS)
-        if levels is not None or embedding == "levels":
+        if levels is not None or embedding in OF_LEVELS:
             # Refuses unknown names now, not at the end.
             encoders.with_levels(backbone, self.levels)
+        if embedding == "positions" and len(patches.counts) > 1:
+            raise ValueError(
+                '`embedding="positions"` needs patches along one axis, whose positions it keeps. '
+                f"Received: grid={patches.counts}"
+            )
         self._config = {
             "hidden_units": hidden_units,
             "embedding": embedding,
@@ -82,12 +88,22 @@ class PretextModel(MultiWorkerFit, keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     @property
+    def embeddings(self):
+        """Names of the embeddings that there are: those of levels where the levels are known."""
+        cut_along_one = len(self.patches.counts) == 1
+        return tuple(
+            name
+            for name in EMBEDDINGS
+            if (name not in OF_LEVELS or self.levels) and (name != "positions" or cut_along_one)
+        )
+
+    @property
     def encoder(self):
         """The encoder of unshuffled inputs, a functional `keras.Model` that shares our weights."""
         return self.encoder_for(self.embedding)
 
     def encoder_for(self, embedding):
-        """The encoder that gives `embedding`: `"levels"`, `"patches"` or `"fc"`.
+        """The encoder that gives `embedding`, one of `embeddings`.
 
         Returns:
             A functional `keras.Model` from inputs to `(batch, dimensions)`, sharing our weights.
@@ -109,8 +125,12 @@ class PretextModel(MultiWorkerFit, keras.Model):
         network = self.context_free_network
         inputs = keras.Input(self._input_shape[1:], name="input")
         patches = self.patches(inputs)
-        if embedding == "levels":
-            with_levels = encoders.with_levels(network.patch_encoder.backbone, self.levels)
+        if embedding in OF_LEVELS:
+            positions = None
+            if embedding == "positions":
+                positions = patches.shape[2:], self.patches.cut_axis(len(inputs.shape))
+            backbone = network.patch_encoder.backbone
+            with_levels = encoders.with_levels(backbone, self.levels, positions)
             features = encoders.PatchEncoder(with_levels, name="patch_encoder")(patches)
         else:
             features = network.patch_encoder(patches)

@@ -198,7 +198,9 @@ def test_a_step_of_fit_with_and_without_xla(jit_compile):
     assert np.isfinite(model.fit(ramps(4), verbose=0).history["loss"][0])
 
 
-@pytest.mark.parametrize(("embedding", "size"), [("levels", 4 * 18), ("patches", 32), ("fc", 16)])
+@pytest.mark.parametrize(
+    ("embedding", "size"), [("levels", 4 * 14), ("positions", 4 * 20), ("patches", 32), ("fc", 16)]
+)
 def test_the_encoder_gives_each_embedding_of_the_unshuffled_input(embedding, size):
     keras.utils.set_random_seed(0)
     model = make(embedding=embedding)
@@ -212,7 +214,16 @@ def test_the_encoder_gives_each_embedding_of_the_unshuffled_input(embedding, siz
     if embedding == "patches":
         np.testing.assert_allclose(embeddings, features.reshape(3, -1), atol=1e-6)
     if embedding == "levels":
-        np.testing.assert_allclose(embeddings.reshape(3, 4, 18)[..., 10:], features, atol=1e-6)
+        np.testing.assert_allclose(embeddings.reshape(3, 4, 14)[..., 6:], features, atol=1e-6)
+    if embedding == "positions":  # The two bins that the second block leaves of four stay apart.
+        backbone = model.context_free_network.patch_encoder.backbone
+        second = keras.Model(backbone.input, backbone.get_layer("block_2").output)
+        for number in range(4):
+            activations = np.asarray(second(x[:, :, 4 * number : 4 * number + 4]))
+            of_patch = embeddings.reshape(3, 4, 20)[:, number]
+            np.testing.assert_allclose(of_patch[:, :6], activations[:, :, 0].mean(1), atol=1e-6)
+            np.testing.assert_allclose(of_patch[:, 6:12], activations[:, :, 1].mean(1), atol=1e-6)
+        np.testing.assert_allclose(embeddings.reshape(3, 4, 20)[..., 12:], features, atol=1e-6)
     if embedding == "fc":  # Before its activation, which the scores are made from.
         network = model.context_free_network
         weights = {v.path.split("/", 1)[1]: np.asarray(v) for v in network.variables}
@@ -272,6 +283,19 @@ def test_reorder_gives_what_the_network_saw_and_what_it_made_of_it(built):
             np.testing.assert_array_equal(
                 restored[b, :, 4 * rank : 4 * rank + 4], shuffled[b, :, 4 * slot : 4 * slot + 4]
             )
+
+
+def test_positions_are_of_patches_along_one_axis():
+    with pytest.raises(ValueError, match=r"needs patches along one axis.*grid=\(2, 2\)"):
+        make(
+            num_patches=None,
+            axis=None,
+            patches=keras_s2l.Patches(grid=(2, 2)),
+            embedding="positions",
+        )
+    grid = make(num_patches=None, axis=None, patches=keras_s2l.Patches(grid=(2, 2)))
+    assert grid.embeddings == ("levels", "patches", "fc")
+    assert make().embeddings == ("levels", "positions", "patches", "fc")
 
 
 def test_a_backbone_of_the_users_own_needs_its_levels_named():
@@ -380,7 +404,7 @@ assert np.isfinite(losses).all() and losses[0] != losses[1]
 order = np.tile([3, 1, 0, 2], (16, 1))
 assert np.isfinite(model.fit(x, order, verbose=0).history["loss"]).all()
 assert model.evaluate(x, verbose=0) == model.evaluate(x, verbose=0)
-assert model.encoder.predict(x, verbose=0).shape == (16, 72)
+assert model.encoder.predict(x, verbose=0).shape == (16, 56)
 ranks = np.asarray(keras_s2l.soft_rank(np.float32([[5, 1, 2]]), 2.0))
 assert np.allclose(ranks, [[2, 0.25, 0.75]])
 """

@@ -94,8 +94,11 @@ class PretrainConfig(DataConfig, DevicesConfig):
         24.0, "hours after which a checkpoint is kept for good, beside the newest 3, 0 for none"
     )
     data_service: str = flag("", "address of a tf.data service, such as grpc://host:5050")
-    hidden_units: int = 256
-    embedding: str = "levels"
+    hidden_units: int = flag(256, "width of the first fully connected layer, the embedding fc")
+    embedding: str = flag(
+        "levels",
+        "what the encoder gives where nothing else is asked for: levels, positions, patches or fc",
+    )
     window_ms: float = 64.0
     stride_ms: float = 32.0
     fft_length: int = 2048
@@ -148,9 +151,9 @@ class PretrainConfig(DataConfig, DevicesConfig):
 
 
 # What may be other when a run goes on, for the weights of a step do not depend on it: where data
-# come from, and how often it is saved. `steps` may grow.
+# come from, how often it is saved, and what its encoder gives. `steps` may grow.
 MAY_CHANGE = (
-    *("steps", "save_every_steps", "save_every_minutes", "keep_every_hours"),
+    *("steps", "embedding", "save_every_steps", "save_every_minutes", "keep_every_hours"),
     *("folder", "cache_dir", "soundfont", "data_dir", "data_service"),
 )
 

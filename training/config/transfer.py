@@ -28,7 +28,7 @@ class TransferConfig(DataConfig, DevicesConfig):
     )
     embedding: str = flag(
         "",
-        "of the encoder: levels, patches, or fc, which is the paper's; if not given its own",
+        "of the encoder: levels, positions, patches, or fc, the paper's; if not given its own",
         protocol=("frozen", "supervised"),
     )
     encoders: tuple[str, ...] = flag(

@@ -55,8 +55,8 @@ class Augmentation:
         if min(self.min_time, self.min_frequency, self.min_area) < 1:
             part_seed = tf.random.experimental.stateless_fold_in(seed, 5)
             draws = tf.random.stateless_uniform(tf.concat([[4], batch], 0), part_seed)
-            draws = share.of(draws, axis=1)
-            x = crops.resized(x, crops.boxes(self._extents(*draws[:2]), tf.unstack(draws[2:])))
+            *extents, row, column = tf.unstack(share.of(draws, axis=1))
+            x = crops.resized(x, crops.boxes(self._extents(*extents), [row, column]))
         return x
 
     def _extents(self, *draws):

@@ -1,6 +1,8 @@
 """Sounds come later and louder, as the waveforms would."""
 
 import numpy as np
+import pytest
+import tensorflow as tf
 
 from keras_s2l import LogSpectrogram
 from training.data.augmentation import Augmentation, delayed, louder, noisier
@@ -112,3 +114,24 @@ def test_of_pictures_a_part_is_seen_that_comes_again():
     assert first.shape == clips.shape
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        Augmentation(max_shift=3),
+        Augmentation(max_gain_db=6.0),
+        Augmentation(min_snr_db=10.0),
+        Augmentation(min_time=0.5),
+        Augmentation(min_frequency=0.5),
+        Augmentation(min_area=0.5),
+        Augmentation(2, 3.0, 20.0, 0.6, 0.7),
+    ],
+    ids=repr,
+)
+def test_examples_vary_in_the_graph_of_a_pipeline_as_they_do_eagerly(augmentation):
+    x = np.random.default_rng(0).random((4, 24, 20, 1)).astype("float32")
+    batches = tf.data.Dataset.from_tensors((x, step_seed(0, 1))).map(augmentation.vary)
+    (batch,) = batches.as_numpy_iterator()
+    np.testing.assert_allclose(batch, augmentation.vary(x, step_seed(0, 1)), atol=1e-5)
+    assert np.abs(batch - x).max() > 0.01

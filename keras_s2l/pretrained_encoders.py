@@ -1,0 +1,30 @@
+"""The encoders that come with the package."""
+
+import pathlib
+
+FOLDER = pathlib.Path(__file__).resolve().parent / "pretrained"
+
+
+def pretrained(name):
+    """The folder of an encoder that comes with the package: a handle for `HubEncoder`.
+
+    Each is an export as `export.export_encoder` makes them; its `MODEL_CARD.md` says what it was
+    trained on, what it takes and what it was measured to be worth.
+
+    Args:
+        name: "notes-frequency-10", of sounds: one-second windows at 16 kHz.
+
+    Returns:
+        The folder's path, a string; `load_encoder` takes it too.
+
+    Raises:
+        ValueError: If there is no such encoder.
+
+    Example:
+    >>> encoder = HubEncoder(pretrained("notes-frequency-10"), trainable=False)
+    >>> embeddings = encoder(np.zeros((2, 16000), "float32"))
+    """
+    names = sorted(folder.name for folder in FOLDER.iterdir() if folder.is_dir())
+    if name not in names:
+        raise ValueError(f"`name` must be {' or '.join(map(repr, names))}. Received: {name!r}")
+    return str(FOLDER / name)
