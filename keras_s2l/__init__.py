@@ -22,3 +22,4 @@ from keras_s2l.waveforms import WaveformEncoder
 from keras_s2l.handles import moved_handles
 from keras_s2l.hub import HubEncoder
 from keras_s2l.encoder_files import load_encoder
+from keras_s2l.pretrained_encoders import pretrained

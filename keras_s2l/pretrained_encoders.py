@@ -24,7 +24,11 @@ def pretrained(name):
     >>> encoder = HubEncoder(pretrained("notes-frequency-10"), trainable=False)
     >>> embeddings = encoder(np.zeros((2, 16000), "float32"))
     """
-    names = sorted(folder.name for folder in FOLDER.iterdir() if folder.is_dir())
-    if name not in names:
-        raise ValueError(f"`name` must be {' or '.join(map(repr, names))}. Received: {name!r}")
+    if name not in names():
+        raise ValueError(f"`name` must be {' or '.join(map(repr, names()))}. Received: {name!r}")
     return str(FOLDER / name)
+
+
+def names():
+    """Of all encoders that come with the package."""
+    return sorted(folder.name for folder in FOLDER.iterdir() if folder.is_dir())

@@ -25,7 +25,7 @@ STAGES = (
         "metrics",
     ),
     *("multi_worker", "pretext_model", "model", "waveforms"),
-    *("_archives", "handles", "_saved_models", "hub", "encoder_files"),
+    *("_archives", "handles", "_saved_models", "hub", "encoder_files", "pretrained_encoders"),
 )
 
 

@@ -62,7 +62,7 @@ def test_the_page_on_encoders_runs_and_its_shapes_are_right():
         assert tuple(given) == said
 
     _, checked = run_page("encoders.md", r"(\S.*\.shape)  # (\(.*\))", check)
-    assert checked == 5
+    assert checked == 9
 
 
 @pytest.mark.slow

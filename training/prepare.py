@@ -7,12 +7,18 @@ Example:
 from training import flags
 from training.config import DataConfig, changed
 from training.data import DATA_SETS
+from training.errors import UserError
 
 
 def main():
     from training.data import sets
 
     config = changed(DataConfig(), flags.given(DataConfig))
+    if config.validation:
+        raise UserError(
+            "--validation is for training.pretrain and training.transfer: what is prepared holds "
+            "all splits."
+        )
     builder = sets.prepare(config)
     if builder is None:
         print(f"{config.data} needs no preparation: programs make or decode it at first use.")

@@ -1,11 +1,15 @@
 """Transfer: what an encoder is worth where labels are few, beside the same one untrained."""
 
+import dataclasses
+import os
 import pathlib
 import time
 
 import numpy as np
 import tqdm
 
+import keras_s2l
+from keras_s2l import pretrained_encoders
 from training import distribution, heads, pictures, records, scores, transfer_rows
 from training.data import decoding, sets
 from training.errors import UserError
@@ -28,6 +32,7 @@ def run(config, workdir):
     """
     began = time.monotonic()
     config.check()
+    config = _with_folder_of_encoder(config)
     workdir = pathlib.Path(workdir)
     records.refuse_workdir_in_folder(config, workdir)
     records.refuse_other_run(workdir, config)
@@ -84,12 +89,22 @@ def _write(workdir, report):
     records.write_json(workdir / "report.json", report)
 
 
+def _with_folder_of_encoder(config):
+    """The config, with the folder of an encoder that comes with the package in place of its name."""
+    for name in pretrained_encoders.names():
+        # The command line makes a path of it.
+        if config.encoder in (name, os.path.abspath(name)) and not os.path.exists(name):
+            return dataclasses.replace(config, encoder=keras_s2l.pretrained(name))
+    return config
+
+
 def _metadata(config):
     folder = pathlib.Path(config.encoder)
     if not (folder / "saved_model.pb").is_file() or not (folder / "metadata.json").is_file():
         raise UserError(
             f"--encoder={config.encoder} is no export: give the folder that "
-            "`python -m export.export_encoder` made."
+            "`python -m export.export_encoder` made, or one of those that come with the package: "
+            f"{', '.join(pretrained_encoders.names())}."
         )
     metadata = records.read_json(folder / "metadata.json")
     lacking = {"name", "input", "embedding", "dimensions", "architectures"} - set(metadata)

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
+import soundfile
 
 import keras_s2l
 from training import pictures, records, transfer_lib, transfer_rows
@@ -283,6 +286,30 @@ def test_settings_that_cannot_be_run_are_refused(changes, message, tmp_path):
 def test_a_workdir_among_the_examples_is_refused(tmp_path):
     config = TransferConfig(data="folder", folder=str(tmp_path), encoder=str(tmp_path))
     with pytest.raises(UserError, match="lies within --folder"):
+        transfer_lib.run(config, tmp_path / "transfer")
+
+
+@pytest.mark.slow
+def test_an_encoder_that_comes_with_the_package_is_used_by_its_name(tmp_path):
+    """As the README has it, on recordings of one's own."""
+    random, seconds = np.random.default_rng(0), np.arange(12000) / 16000
+    for number in range(16):
+        tone = 0.5 * np.sin(2 * np.pi * random.uniform(200, 2000) * seconds)
+        for kind, sound in (("tone", tone), ("noise", random.uniform(-0.5, 0.5, 12000))):
+            (tmp_path / "mine" / kind).mkdir(parents=True, exist_ok=True)
+            soundfile.write(tmp_path / "mine" / kind / f"{number}.wav", sound, 16000)
+    command = [sys.executable, "-m", "training.transfer", "--encoder=notes-frequency-10"]
+    command += ["--data=folder", f"--folder={tmp_path}/mine", f"--cache_dir={tmp_path}/cache"]
+    command += ["--num_labels=16", "--seeds=2", "--encoders=pretrained"]
+    subprocess.run([*command, f"--workdir={tmp_path}/transfer"], check=True)
+    report = records.read_json(tmp_path / "transfer" / "report.json")
+    assert report["encoder"]["name"].startswith("keras_s2l/notes")
+    assert report["tasks"]["label"]["pretrained"]["16"]["min"] == 1.0
+
+
+def test_another_name_is_refused_with_those_that_there_are(tmp_path):
+    config = TransferConfig(encoder=str(tmp_path / "nts"))
+    with pytest.raises(UserError, match="come with the package: .*notes-frequency-10"):
         transfer_lib.run(config, tmp_path / "transfer")
 
 

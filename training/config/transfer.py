@@ -17,7 +17,9 @@ ENCODERS = ("pretrained", "untrained", "calibrated", "statistics")
 class TransferConfig(DataConfig, DevicesConfig):
     """A transfer run. What its encoder takes says how files are decoded."""
 
-    encoder: str = flag("", "folder that export.export_encoder made", True)
+    encoder: str = flag(
+        "", "folder that export.export_encoder made, or name of one of keras_s2l.pretrained", True
+    )
     num_labels: tuple[int, ...] = flag((500, 1000, 5000), "sizes of the labelled sets")
     seeds: int = flag(5, "draws of each labelled set")
     seed: int = flag(0, "all draws, heads and the untrained encoder follow from it")
