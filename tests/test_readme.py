@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+import keras_s2l
 from tests.replicas import run_on_two_replicas
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -20,11 +21,14 @@ def blocks(language, page=README):
 
 
 @pytest.mark.slow
-def test_the_first_example_runs_as_it_stands():
-    code = blocks("python")[0].replace("epochs=20", "epochs=1")
+def test_the_first_examples_run_as_they_stand():
+    shuffled_to_learn, comes_with_it, *_ = blocks("python")
     names = {}
-    exec(code, names)
+    exec(shuffled_to_learn.replace("epochs=20", "epochs=1"), names)
     assert names["embeddings"].shape[0] == 64 and np.isfinite(names["embeddings"]).all()
+    exec(comes_with_it, names)
+    assert names["encoder"].handle == keras_s2l.pretrained("notes-frequency-10")
+    assert names["embeddings"].shape == (64, names["encoder"].compute_output_shape((64, 16000))[1])
 
 
 def run_page(page, shown, check):
