@@ -90,7 +90,7 @@ def _write(workdir, report):
 
 
 def _with_folder_of_encoder(config):
-    """The config, with the folder of an encoder that comes with the package in place of its name."""
+    """The config, with a folder in place of the name of an encoder that comes with the package."""
     for name in pretrained_encoders.names():
         # The command line makes a path of it.
         if config.encoder in (name, os.path.abspath(name)) and not os.path.exists(name):

@@ -37,7 +37,7 @@ def inputs_of(name, batch=2):
 
 def test_there_are_some_and_others_are_refused_with_their_names():
     assert "notes-frequency-10" in names()
-    with pytest.raises(ValueError, match="`name` must be .*'notes-frequency-10'.*Received: 'nts'"):
+    with pytest.raises(ValueError, match=r"`name` must be .*'notes-frequency-10'.*Received: 'nts'"):
         keras_s2l.pretrained("nts")
 
 

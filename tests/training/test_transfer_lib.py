@@ -309,7 +309,7 @@ def test_an_encoder_that_comes_with_the_package_is_used_by_its_name(tmp_path):
 
 def test_another_name_is_refused_with_those_that_there_are(tmp_path):
     config = TransferConfig(encoder=str(tmp_path / "nts"))
-    with pytest.raises(UserError, match="come with the package: .*notes-frequency-10"):
+    with pytest.raises(UserError, match=r"come with the package: .*notes-frequency-10"):
         transfer_lib.run(config, tmp_path / "transfer")
 
 
