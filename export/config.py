@@ -14,6 +14,9 @@ class ExportConfig:
     checkpoint: str = flag(
         "", "in place of workdir WORKDIR/checkpoints/step_….weights.h5 of any run", True
     )
+    embedding: str = flag(
+        "", "what it gives where nothing else is asked for, not what the run says"
+    )
     overwrite: bool = flag(False, "replace an earlier export")
     formats: tuple[str, ...] = flag(
         (),

@@ -18,8 +18,8 @@ class Made:
     Attributes:
         encoder: Built layer from a batch of inputs to the embedding of the run.
         inputs: `tf.TensorSpec` of a batch: waveforms of any length, or pictures of one size.
-        further: Layers and specs by name of the signature: the embeddings `fc`, `patches`, `levels`
-            of the same inputs, and of sounds `spectrogram`, from one window's spectrogram.
+        further: Layers and specs by name of the signature: all embeddings, of the same inputs, and
+            of sounds `spectrogram`, from one window's spectrogram.
         form: Of the examples.
         window_samples: Of sounds, None of others.
     """

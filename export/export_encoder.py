@@ -25,11 +25,13 @@ def main():
     tf.config.set_visible_devices([], "GPU")
     given = config.workdir or config.checkpoint
     source = sources.of_run(given) if config.workdir else sources.of_checkpoint(given)
+    if config.embedding:
+        source = sources.with_embedding(source, config.embedding)
     export_lib.run(source, flags.value("output"), config.overwrite, config.formats)
     return 0
 
 
 if __name__ == "__main__":
-    flags.define(ExportConfig)
+    flags.define(ExportConfig, embedding=["levels", "positions", "patches", "fc"])
     flags.folder("output", "folder to make; it must not hold anything yet")
     flags.run(main)

@@ -135,8 +135,12 @@ def page(metadata, has_picture):
         ),
         f"Called as a function it gives what `serving_default` does, the embedding "
         f"`{metadata['embedding']}`. `fc` is the embedding of the paper, `patches` the features of "
-        "all patches, `levels` those and the averages of earlier levels, `positions` these at each "
-        "position along the axis that is cut. "
+        "all patches, `levels` those and the averages of earlier levels"
+        + (
+            ", `positions` those and earlier levels at each position along the axis that is cut. "
+            if "positions" in metadata["signatures"]
+            else ". "
+        )
         + _of_windows(described)
         + "`encoder.keras` is the same encoder for Keras alone.",
         "## Training",

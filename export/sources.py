@@ -105,6 +105,13 @@ def of_checkpoint(path):
     )
 
 
+def with_embedding(source, embedding):
+    """The source, of whose embeddings another one is what the encoder gives."""
+    return dataclasses.replace(
+        source, config=dataclasses.replace(source.config, embedding=embedding)
+    )
+
+
 def _held_out(log, step):
     """What the log says of a step; nothing between evaluations."""
     rows = records.read_log(log) if log.is_file() else []

@@ -37,12 +37,14 @@ class ShuffleToLearn(PretextModel):
         embedding: What `model.encoder` gives. `"fc"`: the first fully connected layer, as in the
             paper, before its activation, of which the paper says nothing. `"patches"`: the last
             features of all patches. `"levels"`: those, and the average activations of earlier
-            layers of the backbone for each patch. `"positions"`: the same, averaged over other axes
-            than the one that is cut: of frequency bands all bins are kept, and the pitch with them.
-            `None` is `"levels"` where the levels are known (`note_backbone`, or `levels` given),
-            else `"patches"`.
-        levels: Names of the backbone's layers that join the embedding `"levels"`. `None` takes all
-            blocks of our own backbones but the first; for any other backbone name them.
+            layers of the backbone for each patch. `"positions"`: the last features, and the
+            activations of earlier layers at each position along the axis that is cut, averaged over
+            the others: of frequency bands all bins are kept, and the pitch with them. `None` is
+            `"levels"` where the levels are known (`note_backbone`, or `levels` given), else
+            `"patches"`.
+        levels: Names of the backbone's layers that join the embeddings `"levels"` and
+            `"positions"`. `None` takes the two blocks before the last of our own backbones, for
+            positions three; for any other backbone name them.
         permutations: `None` to shuffle by any permutation, or a set of them, integers
             `(num_permutations, num_patches)`: then the network tells which one of the set it was,
             the baseline of Noroozi and Favaro. See `fixed_permutations`.

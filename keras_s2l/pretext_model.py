@@ -8,7 +8,9 @@ from keras_s2l.multi_worker import MultiWorkerFit
 from keras_s2l.patches import Patches
 
 EMBEDDINGS = ("levels", "positions", "patches", "fc")
-OF_LEVELS = ("levels", "positions")
+# How many blocks before the last join. The earliest tells best where in a patch something is; its
+# average over the patch says little.
+BLOCKS = {"levels": 2, "positions": 3}
 
 
 class PretextModel(MultiWorkerFit, keras.Model):
@@ -55,18 +57,16 @@ class PretextModel(MultiWorkerFit, keras.Model):
         self.context_free_network = encoders.ContextFreeNetwork(
             backbone, hidden_units, num_outputs, dtype=dtype, name="context_free_network"
         )
-        self.levels = tuple(encoders.level_names(backbone) if levels is None else levels)
+        self.levels = {
+            name: tuple(encoders.level_names(backbone, count) if levels is None else levels)
+            for name, count in BLOCKS.items()
+        }
         if embedding is None:
-            embedding = "levels" if self.levels else "patches"
-        self.embedding = _checks.one_of("embedding", embedding, EMBEDDINGS)
-        if levels is not None or embedding in OF_LEVELS:
+            embedding = "levels" if self.levels["levels"] else "patches"
+        self.embedding = self._known(embedding)
+        if levels is not None or embedding in BLOCKS:
             # Refuses unknown names now, not at the end.
-            encoders.with_levels(backbone, self.levels)
-        if embedding == "positions" and len(patches.counts) > 1:
-            raise ValueError(
-                '`embedding="positions"` needs patches along one axis, whose positions it keeps. '
-                f"Received: grid={patches.counts}"
-            )
+            encoders.with_levels(backbone, self.levels["levels"])
         self._config = {
             "hidden_units": hidden_units,
             "embedding": embedding,
@@ -94,7 +94,7 @@ class PretextModel(MultiWorkerFit, keras.Model):
         return tuple(
             name
             for name in EMBEDDINGS
-            if (name not in OF_LEVELS or self.levels) and (name != "positions" or cut_along_one)
+            if self.levels.get(name, True) and (name != "positions" or cut_along_one)
         )
 
     @property
@@ -111,7 +111,7 @@ class PretextModel(MultiWorkerFit, keras.Model):
         Raises:
             ValueError: If `embedding` is unknown, the levels are, or the model has not been built.
         """
-        _checks.one_of("embedding", embedding, EMBEDDINGS)
+        self._known(embedding)
         if not self.built:
             raise ValueError(
                 "The encoder exists once the model knows the shape of its inputs: call `fit`, or "
@@ -121,16 +121,26 @@ class PretextModel(MultiWorkerFit, keras.Model):
             self._encoders.by_embedding[embedding] = self._make_encoder(embedding)
         return self._encoders.by_embedding[embedding]
 
+    def _known(self, embedding):
+        """An embedding, if it is known and the patches allow it."""
+        _checks.one_of("embedding", embedding, EMBEDDINGS)
+        if embedding == "positions" and len(self.patches.counts) > 1:
+            raise ValueError(
+                '`embedding="positions"` needs patches along one axis, whose positions it keeps. '
+                f"Received: grid={self.patches.counts}"
+            )
+        return embedding
+
     def _make_encoder(self, embedding):
         network = self.context_free_network
         inputs = keras.Input(self._input_shape[1:], name="input")
         patches = self.patches(inputs)
-        if embedding in OF_LEVELS:
+        if embedding in BLOCKS:
             positions = None
             if embedding == "positions":
                 positions = patches.shape[2:], self.patches.cut_axis(len(inputs.shape))
             backbone = network.patch_encoder.backbone
-            with_levels = encoders.with_levels(backbone, self.levels, positions)
+            with_levels = encoders.with_levels(backbone, self.levels[embedding], positions)
             features = encoders.PatchEncoder(with_levels, name="patch_encoder")(patches)
         else:
             features = network.patch_encoder(patches)

@@ -2,7 +2,7 @@
 
 import pathlib
 
-FOLDER = pathlib.Path(__file__).resolve().parent / "pretrained"
+FOLDER = pathlib.Path(__file__).resolve().parent / "_pretrained"
 
 
 def pretrained(name):

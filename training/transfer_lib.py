@@ -32,10 +32,10 @@ def run(config, workdir):
     """
     began = time.monotonic()
     config.check()
-    config = _with_folder_of_encoder(config)
     workdir = pathlib.Path(workdir)
     records.refuse_workdir_in_folder(config, workdir)
     records.refuse_other_run(workdir, config)
+    asked, config = config, _with_folder_of_encoder(config)
     metadata = _metadata(config)
     strategy = distribution.make_strategy(config.strategy)
     distribution.check_batch_size(strategy, config.head_batch_size, "head_batch_size")
@@ -58,14 +58,14 @@ def run(config, workdir):
             f"training recordings of --data={config.data}."
         )
     if is_chief:
-        records.write_config(workdir, config)
+        records.write_config(workdir, asked)
     drawn = [labelled_set(num_recordings, config, draw) for draw in range(config.seeds)]
     with distribution.loss_of_a_worker_is_one_line(strategy, lambda: "it begins anew"):
         rows = transfer_rows.make(config, metadata, splits, drawn)
         with strategy.scope():
             tasks = _tasks(config, data_set.tasks, splits, drawn, rows, is_chief)
     report = {
-        "config": records.as_json(config),
+        "config": records.as_json(asked),
         "encoder": {
             "name": metadata["name"],
             "embedding": config.embedding or metadata["embedding"],
@@ -93,7 +93,9 @@ def _with_folder_of_encoder(config):
     """The config, with a folder in place of the name of an encoder that comes with the package."""
     for name in pretrained_encoders.names():
         # The command line makes a path of it.
-        if config.encoder in (name, os.path.abspath(name)) and not os.path.exists(name):
+        if config.encoder in (name, os.path.abspath(name)) and not os.path.exists(
+            os.path.join(name, "saved_model.pb")
+        ):
             return dataclasses.replace(config, encoder=keras_s2l.pretrained(name))
     return config
 

@@ -11,6 +11,7 @@ from export import encoders, saved_model, sources
 from training import models
 from training.checkpoints import save_weights
 from training.data.examples import Form
+from training.errors import UserError
 from training.recipes import RECIPES
 
 
@@ -37,3 +38,25 @@ def test_what_the_front_end_holds_is_stored_once_and_used_by_all(tmp_path):
         )
         given = loaded.signatures[name](waveforms=tf.constant(x))["embeddings"]
         np.testing.assert_allclose(given, untraced(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("embedding", ["fc", "patches", "positions"])
+def test_another_embedding_than_that_of_the_run_is_the_first(embedding, tmp_path):
+    config = dataclasses.replace(RECIPES["notes"](), hidden_units=8)
+    form = Form("audio")
+    model = models.make_model(config, form)
+    save_weights(model, tmp_path / "final.weights.h5")
+    source = sources.Source(tmp_path, config, form, tmp_path / "final.weights.h5", 0, {}, {})
+    made = encoders.make(sources.with_embedding(source, embedding))
+    assert set(made.further) == {"levels", "positions", "patches", "fc", "spectrogram"}
+    x = np.random.default_rng(0).uniform(-1, 1, (1, config.window_samples)).astype("float32")
+    expected = model.encoder_for(embedding)(models.make_frontend(config)(x))
+    np.testing.assert_allclose(made.encoder(x), expected, atol=1e-5)
+    assert made.further["spectrogram"][0].output_shape[-1] == expected.shape[-1]
+
+
+def test_a_grid_has_no_positions_to_give_first(tmp_path):
+    config = dataclasses.replace(RECIPES["notes_grid"](), embedding="positions")
+    source = sources.Source(tmp_path, config, Form("audio"), tmp_path / "none", 0, {}, {})
+    with pytest.raises(UserError, match="needs patches along one axis"):
+        encoders.make(source)

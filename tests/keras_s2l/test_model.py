@@ -199,7 +199,7 @@ def test_a_step_of_fit_with_and_without_xla(jit_compile):
 
 
 @pytest.mark.parametrize(
-    ("embedding", "size"), [("levels", 4 * 14), ("positions", 4 * 20), ("patches", 32), ("fc", 16)]
+    ("embedding", "size"), [("levels", 4 * 18), ("positions", 4 * 36), ("patches", 32), ("fc", 16)]
 )
 def test_the_encoder_gives_each_embedding_of_the_unshuffled_input(embedding, size):
     keras.utils.set_random_seed(0)
@@ -214,16 +214,16 @@ def test_the_encoder_gives_each_embedding_of_the_unshuffled_input(embedding, siz
     if embedding == "patches":
         np.testing.assert_allclose(embeddings, features.reshape(3, -1), atol=1e-6)
     if embedding == "levels":
-        np.testing.assert_allclose(embeddings.reshape(3, 4, 14)[..., 6:], features, atol=1e-6)
+        np.testing.assert_allclose(embeddings.reshape(3, 4, 18)[..., 10:], features, atol=1e-6)
     if embedding == "positions":  # The two bins that the second block leaves of four stay apart.
         backbone = model.context_free_network.patch_encoder.backbone
         second = keras.Model(backbone.input, backbone.get_layer("block_2").output)
         for number in range(4):
             activations = np.asarray(second(x[:, :, 4 * number : 4 * number + 4]))
-            of_patch = embeddings.reshape(3, 4, 20)[:, number]
+            of_patch = embeddings.reshape(3, 4, 36)[:, number, 16:28]
             np.testing.assert_allclose(of_patch[:, :6], activations[:, :, 0].mean(1), atol=1e-6)
-            np.testing.assert_allclose(of_patch[:, 6:12], activations[:, :, 1].mean(1), atol=1e-6)
-        np.testing.assert_allclose(embeddings.reshape(3, 4, 20)[..., 12:], features, atol=1e-6)
+            np.testing.assert_allclose(of_patch[:, 6:], activations[:, :, 1].mean(1), atol=1e-6)
+        np.testing.assert_allclose(embeddings.reshape(3, 4, 36)[..., 28:], features, atol=1e-6)
     if embedding == "fc":  # Before its activation, which the scores are made from.
         network = model.context_free_network
         weights = {v.path.split("/", 1)[1]: np.asarray(v) for v in network.variables}
@@ -294,8 +294,26 @@ def test_positions_are_of_patches_along_one_axis():
             embedding="positions",
         )
     grid = make(num_patches=None, axis=None, patches=keras_s2l.Patches(grid=(2, 2)))
+    grid(ramps(2))
+    with pytest.raises(ValueError, match="needs patches along one axis"):
+        grid.encoder_for("positions")
     assert grid.embeddings == ("levels", "patches", "fc")
     assert make().embeddings == ("levels", "positions", "patches", "fc")
+
+
+def test_positions_of_clips_are_their_frames_and_are_saved_with_them(tmp_path):
+    backbone = keras_s2l.clip_backbone(widths=(2, 3, 4, 5))
+    model = ShuffleToLearn(backbone, num_patches=2, axis="frames", hidden_units=4)
+    x = np.random.default_rng(0).random((2, 6, 16, 16, 1)).astype("float32")
+    model(x)
+    encoder = model.encoder_for("positions")
+    assert encoder.output_shape == (None, 2 * (3 * (2 + 3 + 4) + 5))
+    first = keras.Model(backbone.input, backbone.get_layer("block_1").output)
+    frames = np.asarray(first(x[:, 3:])).mean(axis=(2, 3))  # Of the second patch.
+    np.testing.assert_allclose(encoder(x)[:, 32:38], frames.reshape(2, -1), atol=1e-6)
+    encoder.save(tmp_path / "encoder.keras")
+    loaded = keras.saving.load_model(tmp_path / "encoder.keras")
+    np.testing.assert_allclose(loaded(x), encoder(x), atol=1e-6)
 
 
 def test_a_backbone_of_the_users_own_needs_its_levels_named():
@@ -404,7 +422,7 @@ assert np.isfinite(losses).all() and losses[0] != losses[1]
 order = np.tile([3, 1, 0, 2], (16, 1))
 assert np.isfinite(model.fit(x, order, verbose=0).history["loss"]).all()
 assert model.evaluate(x, verbose=0) == model.evaluate(x, verbose=0)
-assert model.encoder.predict(x, verbose=0).shape == (16, 56)
+assert model.encoder.predict(x, verbose=0).shape == (16, 72)
 ranks = np.asarray(keras_s2l.soft_rank(np.float32([[5, 1, 2]]), 2.0))
 assert np.allclose(ranks, [[2, 0.25, 0.75]])
 """

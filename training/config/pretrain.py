@@ -95,10 +95,7 @@ class PretrainConfig(DataConfig, DevicesConfig):
     )
     data_service: str = flag("", "address of a tf.data service, such as grpc://host:5050")
     hidden_units: int = flag(256, "width of the first fully connected layer, the embedding fc")
-    embedding: str = flag(
-        "levels",
-        "what the encoder gives where nothing else is asked for: levels, positions, patches or fc",
-    )
+    embedding: str = "levels"
     window_ms: float = 64.0
     stride_ms: float = 32.0
     fft_length: int = 2048
@@ -109,7 +106,7 @@ class PretrainConfig(DataConfig, DevicesConfig):
 
     def check(self):
         """Raises `UserError` for numbers out of range."""
-        at_least_1 = ("steps", "batch_size", "evaluate_every", "num_patches")
+        at_least_1 = ("steps", "batch_size", "evaluate_every", "num_patches", "hidden_units")
         refuse_below(self, (*at_least_1, "num_samples", "num_permutations"), 1)
         refuse_below(self, ("gap", "jitter", "save_every_steps", "warmup_steps"), 0)
         refuse_below(self, ("max_shift", "max_gain_db"), 0)
@@ -151,9 +148,9 @@ class PretrainConfig(DataConfig, DevicesConfig):
 
 
 # What may be other when a run goes on, for the weights of a step do not depend on it: where data
-# come from, how often it is saved, and what its encoder gives. `steps` may grow.
+# come from, and how often it is saved. `steps` may grow.
 MAY_CHANGE = (
-    *("steps", "embedding", "save_every_steps", "save_every_minutes", "keep_every_hours"),
+    *("steps", "save_every_steps", "save_every_minutes", "keep_every_hours"),
     *("folder", "cache_dir", "soundfont", "data_dir", "data_service"),
 )
 
