@@ -106,7 +106,7 @@ def environment():
     """What a reader needs to know to repeat a run: commit, versions, machine."""
     packages = ("keras", "tensorflow", "numpy", "tensorflow-datasets", "keras_s2l")
     return {
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in packages},
         "machine": platform.platform(),
@@ -131,11 +131,16 @@ def _cpu_name():
     return names[0] if names else platform.machine()
 
 
-def _commit():
-    root = pathlib.Path(__file__).parent
-    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-    try:
+def commit(folder=pathlib.Path(__file__).parent):
+    """Of the code in a folder, and whether files that it knows have changed since."""
+
+    def git(*arguments):
+        command = ["git", "-C", str(folder), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + (" with changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
