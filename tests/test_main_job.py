@@ -99,7 +99,7 @@ def exported(folder, pretrained):
     output = run_well(
         "export.export_encoder", f"--workdir={pretrained}", f"--output={folder / 'export'}"
     )
-    assert output.count("| ok |") == 7 and "| signature spectrogram of spectrograms" in output
+    assert output.count("| ok |") == 8 and "| signature spectrogram of spectrograms" in output
     return folder / "export"
 
 
