@@ -5,6 +5,9 @@ import dataclasses
 from training.config.fields import flag, refuse_below
 from training.errors import UserError
 
+# As `keras_s2l.pretext_model` has them, which costs the import of Keras.
+EMBEDDINGS = ("levels", "positions", "patches", "fc")
+
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:

@@ -10,7 +10,7 @@ SHA256SUMS; beside the folder OUTPUT.tar.gz, as a server of TF Hub sends it. Wit
 place of --workdir a run that goes on is exported as it was then.
 """
 
-from export.config import ExportConfig
+from export.config import EMBEDDINGS, ExportConfig
 from training import flags
 
 
@@ -32,6 +32,6 @@ def main():
 
 
 if __name__ == "__main__":
-    flags.define(ExportConfig, embedding=["levels", "positions", "patches", "fc"])
+    flags.define(ExportConfig, embedding=list(EMBEDDINGS))
     flags.folder("output", "folder to make; it must not hold anything yet")
     flags.run(main)

@@ -44,11 +44,8 @@ def note_backbone(widths=(32, 64, 64, 128, 128), synchronized=False, name="note_
     return keras.Model(inputs, x, name=name)
 
 
-def level_names(backbone, count=2):
-    """Names of so many blocks before the last of one of our own backbones; empty for any other.
-
-    Earlier blocks see too little of a patch to say more than how loud it is.
-    """
+def level_names(backbone, count):
+    """Names of so many blocks before the last of one of our own backbones; empty for any other."""
     # A `Sequential` that is not built yet has no `inputs`: it cannot be cut either.
     layers = backbone.layers if getattr(backbone, "inputs", None) else []
     blocks = [layer.name for layer in layers if re.fullmatch(r"block_\d+", layer.name)]

@@ -8,8 +8,8 @@ from keras_s2l.multi_worker import MultiWorkerFit
 from keras_s2l.patches import Patches
 
 EMBEDDINGS = ("levels", "positions", "patches", "fc")
-# How many blocks before the last join. The earliest tells best where in a patch something is; its
-# average over the patch says little.
+# How many blocks before the last join. Averages of earlier ones say little more than how loud a
+# patch is; at its positions they tell best where in the patch something is.
 BLOCKS = {"levels": 2, "positions": 3}
 
 

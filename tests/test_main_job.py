@@ -283,6 +283,11 @@ def test_a_demo_refuses_a_folder_of_other_things(tmp_path):
     assert (tmp_path / "export" / "mine.py").read_text() == "precious"
 
 
+def test_what_is_prepared_is_not_split_for_validation():
+    status, _, errors = run("training.prepare", "--data=notes", "--validation")
+    assert status == 1 and "--validation is for" in errors.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     "program",
     [

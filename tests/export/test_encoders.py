@@ -7,7 +7,9 @@ import pytest
 import tensorflow as tf
 
 import keras_s2l
+from export import config as export_config
 from export import encoders, saved_model, sources
+from keras_s2l import pretext_model
 from training import models
 from training.checkpoints import save_weights
 from training.data.examples import Form
@@ -53,6 +55,10 @@ def test_another_embedding_than_that_of_the_run_is_the_first(embedding, tmp_path
     expected = model.encoder_for(embedding)(models.make_frontend(config)(x))
     np.testing.assert_allclose(made.encoder(x), expected, atol=1e-5)
     assert made.further["spectrogram"][0].output_shape[-1] == expected.shape[-1]
+
+
+def test_an_export_can_be_asked_for_every_embedding():
+    assert export_config.EMBEDDINGS == pretext_model.EMBEDDINGS
 
 
 def test_a_grid_has_no_positions_to_give_first(tmp_path):

@@ -40,7 +40,7 @@ def test_the_note_backbone_takes_patches_of_any_size(size):
 
 def test_levels_are_the_averages_of_the_named_layers_beside_the_features():
     backbone = note_backbone(widths=(4, 6, 8, 10))
-    assert level_names(backbone) == ("block_2", "block_3")
+    assert level_names(backbone, 2) == ("block_2", "block_3")
     x = PATCHES[0]
     levels = np.asarray(with_levels(backbone, ("block_2", "block_3"))(x))
     assert levels.shape == (4, 6 + 8 + 10)
@@ -51,7 +51,7 @@ def test_levels_are_the_averages_of_the_named_layers_beside_the_features():
 
 def test_levels_share_the_weights_of_the_backbone():
     backbone = note_backbone(widths=(4, 6, 8))
-    levels = with_levels(backbone, level_names(backbone))
+    levels = with_levels(backbone, level_names(backbone, 2))
     assert {id(w) for w in levels.weights} <= {id(w) for w in backbone.weights}
 
 
@@ -64,7 +64,7 @@ def test_unknown_levels_are_refused_with_the_known_ones(levels):
 @pytest.mark.parametrize("names", [("early", "late"), ("block_1_expand", "block_2_expand")])
 def test_a_foreign_backbone_has_no_levels_of_its_own(names):
     layers = [keras.layers.Dense(3, name=name) for name in (*names, "top")]
-    assert level_names(keras.Sequential([keras.Input((4,)), *layers])) == ()
+    assert level_names(keras.Sequential([keras.Input((4,)), *layers]), 2) == ()
 
 
 @pytest.mark.parametrize("bad", [None, "resnet", 3])
