@@ -18,6 +18,7 @@ from training import (
     ranking_tables,
     records,
 )
+from training.errors import UserError
 
 STRENGTHS = {"pooled": lambda n: 1.0, "mixed": lambda n: 4 / n}
 SAMPLE_SECONDS = 0.02  # What a turn takes, by as many evaluations as that needs.
@@ -53,9 +54,15 @@ def run(config, workdir, contenders=None, clock=time.perf_counter):
     config.check()
     workdir = pathlib.Path(workdir)
     records.refuse_other_run(workdir, config)
+    environment = records.environment()
+    if config.accelerator and not environment["accelerators"]:
+        raise UserError(
+            f"--accelerator needs a GPU or TPU that --backend={config.backend} sees, and it sees "
+            "none: install its package for yours, or leave the flag out to time the processor."
+        )
     if contenders is None:
-        contenders = [*ranking_contenders.ours(config.backend)]
-        contenders += ranking_peers.peers(config.backend)
+        where = config.backend, config.accelerator
+        contenders = [*ranking_contenders.ours(*where), *ranking_peers.peers(*where)]
     installed = [contender for contender in contenders if contender.is_installed()]
     records.write_config(workdir, config)
     times, failures = [], {}
@@ -67,7 +74,7 @@ def run(config, workdir, contenders=None, clock=time.perf_counter):
         print(f"{batch} x {n}: {seconds:.0f} s ({number} of {len(sizes)} cells)", flush=True)
     report = {
         "config": records.as_json(config),
-        "environment": records.environment(),
+        "environment": environment,
         "peers": {c.name: _presence(c, failures) for c in contenders if c.module},
         "times": times,
         "ratios": ratios(times),

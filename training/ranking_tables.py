@@ -12,7 +12,7 @@ PASSES = ("forward + backward", "forward")
 NONE = "–"
 LEGEND = """\
 Medians over rounds in which all contenders take turns, float32 scores of the standard normal law,
-one process, the processor alone. *Pooled* is strength 1, where a long row is one block; *mixed* is
+one process. *Pooled* is strength 1, where a long row is one block; *mixed* is
 strength 4 / n, where it is many: read mixed for rows in general, as pooled ones can be seen to be
 one block without sorting them.
 
@@ -35,8 +35,8 @@ def page(report):
         [
             "# Soft ranks, timed beside the hard sort and the peers\n",
             LEGEND,
-            f"Ours on {report['config']['backend']}, commit {machine['commit']}; {machine['cpu']}, "
-            f"{machine['cpu_cores']} cores; {report['seconds']:.0f} s in all. Load average "
+            f"Ours on {report['config']['backend']}, commit {machine['commit']}; {_device(report)}; "
+            f"{machine['cpu']}, {machine['cpu_cores']} cores; {report['seconds']:.0f} s in all. Load average "
             f"before the run {report['load_average']['before']:.1f}: others slow all down, "
             "and not all alike.\n",
             *(f"## {passes.capitalize()}\n\n{_both_tables(report, passes)}" for passes in PASSES),
@@ -45,6 +45,11 @@ def page(report):
             "![times](times.png)\n",
         ]
     )
+
+
+def _device(report):
+    accelerators = report["environment"]["accelerators"]
+    return f"on {accelerators[0]}" if report["config"]["accelerator"] else "on the processor alone"
 
 
 def ratio_tables(report, passes):

@@ -1,5 +1,6 @@
 """What a run leaves to read: config.json, report.json, log.csv; written whole or not at all."""
 
+import contextlib
 import csv
 import dataclasses
 import importlib.metadata
@@ -10,7 +11,7 @@ import platform
 import resource
 import subprocess
 
-import tensorflow as tf
+import keras
 
 from training import files
 from training.errors import UserError
@@ -104,11 +105,10 @@ def refuse_other_run(workdir, config):
 
 def environment():
     """What a reader needs to know to repeat a run: commit, versions, machine."""
-    packages = ("keras", "tensorflow", "numpy", "tensorflow-datasets", "keras_s2l")
     return {
         "commit": commit(),
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "packages": _packages(),
         "machine": platform.platform(),
         "cpu": _cpu_name(),
         "cpu_cores": len(os.sched_getaffinity(0)),
@@ -116,8 +116,25 @@ def environment():
     }
 
 
+def _packages():
+    """Versions of those that are installed; JAX where it is what computes."""
+    jax = ["jax"] * (keras.backend.backend() == "jax")
+    names = ("keras", "tensorflow", "numpy", "tensorflow-datasets", "keras_s2l", *jax)
+    versions = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
 def _accelerators():
-    """Names of the devices that TensorFlow sees beside the processor."""
+    """Names of the devices that the backend sees beside the processor."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    import tensorflow as tf  # Not where JAX computes: it need not be installed there.
+
     devices = [d for d in tf.config.list_physical_devices() if d.device_type != "CPU"]
     details = [tf.config.experimental.get_device_details(device) for device in devices]
     return [of.get("device_name", d.device_type) for d, of in zip(devices, details)]

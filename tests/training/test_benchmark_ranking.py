@@ -16,6 +16,7 @@ from training import (
     ranking_contenders,
     ranking_peers,
     ranking_tables,
+    records,
 )
 from training.config import BenchmarkRankingConfig
 from training.errors import UserError
@@ -148,6 +149,7 @@ def test_the_report_is_written_whole(report):
     assert (workdir / "times.png").read_bytes()[:4] == b"\x89PNG"
     assert {"commit", "cpu", "cpu_cores", "packages"} <= set(report["environment"])
     page = (workdir / "report.md").read_text()
+    assert "; on the processor alone; " in page
     assert "| rows x scores | ours / argsort | torchsort / ours | relaxed / ours |" in page
     assert "| 3 x 100 | 4.00 (≤ 1.2) | – | 4.00 |" in page
     assert "| 64 x 8 | 4.00 (≤ 1) | 3.00 (≥ 1.5) | 4.00 |" in page
@@ -165,6 +167,29 @@ def test_a_finished_report_is_not_overwritten(report):
     with pytest.raises(UserError, match="holds a finished report"):
         benchmark_ranking_lib.run(CONFIG, workdir, [], Clock())
     assert (workdir / "report.json").read_bytes() == before
+
+
+def test_an_accelerator_that_is_not_there_is_refused(tmp_path):
+    config = dataclasses.replace(CONFIG, accelerator=True)
+    with pytest.raises(UserError, match="--accelerator needs a GPU or TPU that --backend=tensorf"):
+        run(tmp_path, [], Clock(), config)
+    assert not (tmp_path / "new").exists()
+
+
+def test_on_an_accelerator_only_those_are_timed_that_know_it_and_the_page_says_where(
+    tmp_path, monkeypatch
+):
+    environment = {**records.environment(), "accelerators": ["Accelerator 9000"]}
+    monkeypatch.setattr(records, "environment", lambda: environment)
+    clock = Clock()
+    ours, _ = fake(clock, "ours", 2e-3)
+    report = run(tmp_path, [ours], clock, dataclasses.replace(CONFIG, accelerator=True))
+    page = (tmp_path / "new" / "report.md").read_text()
+    assert "; on Accelerator 9000; " in page and report["config"]["accelerator"]
+    assert {c.module for c in ranking_peers.peers("jax", accelerator=True)} == {"softjax", "ott"}
+    assert not ranking_peers.peers("tensorflow", accelerator=True)
+    (sort,) = [c for c in ranking_contenders.ours("jax", accelerator=True) if c.name == "argsort"]
+    assert sort.takes(64, 1000)
 
 
 @pytest.mark.parametrize(
@@ -307,3 +332,4 @@ def test_the_program_times_our_ops_on_either_backend(backend, tmp_path):
             } < (timed)
     assert ("argsort", None, "forward") in timed
     assert all(row["microseconds"] > 0 for row in report["times"])
+    assert ("jax" in report["environment"]["packages"]) == (backend == "jax")
