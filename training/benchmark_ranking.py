@@ -7,9 +7,9 @@ Examples:
   python -m training.benchmark_ranking --workdir=runs/ranking_gpu --backend=jax --accelerator
 
 Peers: torchsort, fast-soft-sort, softjax, ott-jax, diffsort. None is needed; report.md says how to
-get those that are missing. Everything runs on the processor, or with --accelerator on the first GPU
-or TPU, in one process, by turns: compare the ratios of one run, on a machine that does nothing else.
-With --backend=jax it needs no TensorFlow. Writes report.json, report.md and times.png to the
+get those that are missing. Everything runs on the processor, or with --accelerator on the first
+GPU or TPU, in one process, by turns: compare the ratios of one run, on a machine that does nothing
+else. With --backend=jax it needs no TensorFlow. Writes report.json, report.md and times.png to the
 workdir. About ten minutes on two CPU cores.
 """
 
