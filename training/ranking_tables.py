@@ -38,7 +38,7 @@ def page(report):
             f"Ours on {report['config']['backend']}, commit {machine['commit']}; "
             f"{_device(report)}; {machine['cpu']}, {machine['cpu_cores']} cores; "
             f"{report['seconds']:.0f} s in all. Load average before the run "
-            f" {report['load_average']['before']:.1f}: others slow all down, "
+            f"{report['load_average']['before']:.1f}: others slow all down, "
             "and not all alike.\n",
             *(f"## {passes.capitalize()}\n\n{_both_tables(report, passes)}" for passes in PASSES),
             _perturbed(report["perturbed"]),

@@ -65,7 +65,9 @@ def test_the_names_of_the_data_sets_are_those_there_are():
 def test_the_help_says_what_each_recipe_does_and_sets():
     fields = {field.name: field for field in dataclasses.fields(PretrainConfig)}
     steps = flags._defaults(fields["steps"], RECIPES)
-    assert steps.startswith(" (default: 4000; notes_time, notes_grid, digit_scenes: 3000; ")
+    assert steps.startswith(" (default: 3000; moving_digits: 2000; ")
+    parts = flags._defaults(fields["min_frequency"], RECIPES)
+    assert parts == " (default: 1.0; notes: 0.7)"
     assert "; notes_grid: Nine patches of each note" in flags._defaults(fields["recipe"], RECIPES)
     assert flags._defaults(fields["folder"], RECIPES) == ""
 

@@ -39,7 +39,8 @@ def config_of(recipe, **changes):
 def test_spectrograms_are_stored_where_they_are_smaller_and_computed_where_waveforms_are(tmp_path):
     sounds = waveforms(6)
     mapped = prepared("sounds", tmp_path, ((sound, {}, "") for sound in sounds)).inputs
-    small = config_of("notes", cache_dir=str(tmp_path), max_shift=0, max_gain_db=0.0)
+    whole = {"max_gain_db": 0.0, "min_time": 1.0, "min_frequency": 1.0}
+    small = config_of("notes", cache_dir=str(tmp_path), **whole)
     # Linear bins, ten times as many frames: 390 KB in place of 32.
     large = dataclasses.replace(small, num_mel_bins=None, stride_ms=4.0, fft_length=1024 * 2)
     large = dataclasses.replace(large, remainder="crop")

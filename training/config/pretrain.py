@@ -43,7 +43,7 @@ class PretrainConfig(DataConfig, DevicesConfig):
     )
 
     recipe: str = flag("notes", "named settings; the other flags change them")
-    steps: int = flag(4000, "training steps in all; more of them continue a finished run")
+    steps: int = flag(3000, "training steps in all; more of them continue a finished run")
     batch_size: int = flag(64, "examples in a step, over all devices")
     learning_rate: float = flag(1e-3, "of Adam")
     schedule: str = flag(
@@ -101,7 +101,7 @@ class PretrainConfig(DataConfig, DevicesConfig):
     fft_length: int = 2048
     num_mel_bins: int | None = 120  # None for linear bins.
     floor: float = 1e-3
-    max_shift: int = flag(6, "time steps by which sounds begin later at most, at random")
+    max_shift: int = flag(0, "time steps by which sounds begin later at most, at random")
     max_gain_db: float = flag(8.0, "decibels by which sounds are louder or softer at most")
 
     def check(self):

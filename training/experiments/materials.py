@@ -47,10 +47,11 @@ OF_NOTES = {
     "gap": ("gap of 2 bins", {"gap": 2, "remainder": "crop"}),
     "jitter": ("jitter of 2 bins", {"jitter": 2}),
     "normalize": ("patches of mean 0 and deviation 1", {"normalize": True}),
-    "no-shift": ("no shift in time", {"max_shift": 0}),
+    "shift": ("up to 6 steps later", {"max_shift": 6}),
     "no-gain": ("one level", {"max_gain_db": 0.0}),
-    "parts-of-time": ("parts of 60 % or more of the time", {"min_time": 0.6}),
-    "parts-of-frequency": ("parts of 70 % or more of the frequencies", {"min_frequency": 0.7}),
+    "noise": ("white noise", {"min_snr_db": 20.0}),
+    "whole-time": ("all of the time", {"min_time": 1.0}),
+    "whole-frequency": ("all of the frequencies", {"min_frequency": 1.0}),
 }
 FOUR_PIECES = {"num_patches": 4, "remainder": "crop"}
 MATERIALS = {

@@ -40,7 +40,8 @@ def as_typed(config_class, given):
             kind = str if name == "encoders" else int
             made[name] = tuple(map(kind, text.split(",")))
         else:
-            made[name] = type(default)(text)
+            kind = float if default is None else type(default)  # `min_snr_db` has no default.
+            made[name] = kind(text)
     return made
 
 
