@@ -64,7 +64,7 @@ class Answers:
 
 
 def layers(answers, config):
-    """The head: a perceptron of three layers, as in the paper, or one layer, the linear probe.
+    """The head: a perceptron of three layers, as in the paper, or one layer.
 
     The paper states the three layers; their width, optimizer, weight decay and steps are ours.
     """

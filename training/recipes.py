@@ -6,13 +6,13 @@ from training.config import PretrainConfig
 def notes():
     """Ten frequency bands of rendered notes.
 
-    Of each note a part is seen, at least 60 % of its time and 70 % of its frequencies: without them
-    the order is learnt as well, and what is learnt is worth less elsewhere.
+    Of each note a part is seen, at least 60 % of its time and 70 % of its frequencies. Of whole
+    notes more patches are put in their place, 79 %, and what is learnt is worth less.
 
     Command: python -m training.pretrain --recipe=notes --workdir=runs/notes
     Hardware: two CPU cores, 3 GiB of memory, 460 MB of disk; 4 to 7 minutes.
-    Expect: about 79 % of the patches of held-out notes in their place (chance 10 %); what the
-    encoder is worth is in README.md.
+    Expect: 65 % of the patches of held-out notes in their place (chance 10 %); what the encoder is
+    worth is in README.md.
     """
     return PretrainConfig(recipe="notes", min_time=0.6, min_frequency=0.7)
 

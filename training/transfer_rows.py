@@ -10,6 +10,7 @@ import keras_s2l
 from training import end_to_end, heads
 from training.data import recordings, stream
 from training.errors import UserError
+from training.linear_probe import LinearProbe
 
 CALIBRATION_BATCHES = 60
 CALIBRATION_BATCH_SIZE = 64
@@ -71,6 +72,8 @@ class FrozenRow:
         }
 
     def learner(self, answers):
+        if self.config.head == "linear":
+            return LinearProbe(answers, self.config)
         return heads.Head(self.embeddings["train"].shape[1], answers, self.config)
 
     def labelled(self, chosen, labels):

@@ -40,7 +40,12 @@ class TransferConfig(DataConfig, DevicesConfig):
         "of sounds, no network but mean and deviation in time of each bin of its log spectrogram",
         protocol=("frozen",),
     )
-    head: str = flag("mlp", "a perceptron of three layers, as in the paper, or a linear probe")
+    head: str = flag(
+        "mlp",
+        "mlp: a perceptron of three layers, as in the paper; linear: logistic regression, for "
+        "numbers ridge regression, with the penalty that suits the labels; where the encoder is "
+        "trained along one layer",
+    )
     head_units: int = flag(128, "width of the two hidden layers of the head", head=("mlp",))
     head_steps: int = flag(300, "training steps of each head, or of encoder and head together")
     learning_rate: float = flag(1e-3, "of Adam, falling to 0 along half a cosine")

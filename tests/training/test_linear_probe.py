@@ -1,0 +1,108 @@
+"""The linear probe is what scikit-learn gives on all features, with a penalty that labels choose."""
+
+import numpy as np
+import pytest
+from sklearn import linear_model, metrics
+
+from training import linear_probe
+from training.config import TransferConfig
+from training.heads import Answers, center_and_scale
+from training.linear_probe import LinearProbe
+
+CONFIG = TransferConfig(head="linear", seed=3)
+
+
+def informative(examples, seed, noise=1.0, features=300, classes=4):
+    """More features than examples, of which few tell the class."""
+    centers = 2 * np.random.default_rng(9).normal(size=(classes, 5))
+    random = np.random.default_rng(seed)
+    labels = random.integers(classes, size=examples)
+    x = random.normal(size=(examples, features)) * noise
+    x[:, :5] += centers[labels]
+    return x.astype("float32"), labels
+
+
+def scaled(train, test):
+    center, scale = center_and_scale(train)
+    return (train - center) / scale, (test - center) / scale
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_it_is_logistic_regression_of_all_features(classes, monkeypatch):
+    monkeypatch.setattr(linear_probe, "STRENGTHS", np.array([0.01]))
+    train, test = (informative(n, seed, classes=classes) for n, seed in ((60, 0), (400, 1)))
+    (score,) = LinearProbe(Answers(classes), CONFIG).score(train, test)
+    x, x_test = scaled(train[0], test[0])
+    model = linear_model.LogisticRegression(C=0.01, tol=1e-8, max_iter=5000).fit(x, train[1])
+    assert score == pytest.approx(model.score(x_test, test[1]), abs=0.006)
+    assert score > 1 / classes + 0.1
+
+
+def test_of_numbers_it_is_the_ridge_regression_that_is_best_left_one_out():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(260, 80)).astype("float32")
+    y = 50 + 3 * x[:, 0] + random.normal(size=260)
+    error, within = LinearProbe(Answers(None, tolerances=(2.0,)), CONFIG).score(
+        (x[:60], y[:60]), (x[60:], y[60:])
+    )
+    scaled_x, x_test = scaled(x[:60], x[60:])
+    errors = {}
+    for alpha in 1 / linear_probe.STRENGTHS:
+        left_out = []
+        for i in range(60):
+            kept = np.arange(60) != i
+            model = linear_model.Ridge(alpha).fit(scaled_x[kept], y[:60][kept])
+            left_out.append((model.predict(scaled_x[i : i + 1])[0] - y[i]) ** 2)
+        errors[alpha] = np.mean(left_out)
+    best = linear_model.Ridge(min(errors, key=errors.get)).fit(scaled_x, y[:60])
+    off = np.abs(best.predict(x_test) - y[60:])
+    assert error == pytest.approx(np.mean(off**2), rel=1e-3)
+    assert within == pytest.approx(np.mean(off <= 2), abs=0.011)
+
+
+def test_the_more_noise_the_stronger_the_penalty():
+    strengths = []
+    for noise in (0.05, 3.0):
+        x, labels = informative(120, 0, noise)
+        strengths.append(LinearProbe(Answers(4), CONFIG)._strength(*scaled(x, x)[:1], labels))
+    assert strengths[0] > strengths[1]
+
+
+def test_the_penalty_is_chosen_without_the_test():
+    train, test = informative(80, 0), informative(200, 1)
+    chosen = []
+
+    class Watched(LinearProbe):
+        def _strength(self, x, labels):
+            chosen.append(super()._strength(x, labels))
+            return chosen[-1]
+
+    probe = Watched(Answers(4), CONFIG)
+    scores = [probe.score(train, (test[0], labels)) for labels in (test[1], (test[1] + 1) % 4)]
+    assert chosen[0] == chosen[1] and scores[0] != scores[1]
+    assert probe.score(train, test) == scores[0]
+
+
+def test_several_labels_are_measured_by_average_precision():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(500, 20)).astype("float32")
+    present = np.stack([x[:, 0] > 0.5, x[:, 1] > 0, np.zeros(500, bool)], axis=1)
+    present[250:, 2] = x[250:, 2] > 0  # Never seen in training.
+    probe = LinearProbe(Answers(3, multi_label=True), CONFIG)
+    (score,) = probe.score((x[:250], present[:250]), (x[250:], present[250:]))
+    unseen = metrics.average_precision_score(present[250:, 2], np.zeros(250))
+    assert score == pytest.approx((2 + unseen) / 3, abs=0.03)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_handful_of_labels_is_enough(count):
+    x, labels = informative(count, 0)
+    (score,) = LinearProbe(Answers(4), CONFIG).score((x, labels), informative(100, 1))
+    assert 0 <= score <= 1
+
+
+def test_a_class_that_no_label_is_of_is_never_answered():
+    x, labels = informative(90, 0)
+    test = informative(200, 1)
+    (score,) = LinearProbe(Answers(4), CONFIG).score((x[labels != 3], labels[labels != 3]), test)
+    assert score <= np.mean(test[1] != 3)

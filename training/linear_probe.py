@@ -1,0 +1,87 @@
+"""The linear probe: linear models of scikit-learn, penalised as much as suits the labels."""
+
+import warnings
+
+import numpy as np
+from sklearn import linear_model, model_selection
+from sklearn.exceptions import ConvergenceWarning
+
+from training import heads
+
+STRENGTHS = 10.0 ** np.arange(-4, 2)  # C of scikit-learn: the larger, the weaker the penalty.
+HELD_OUT, ROUNDS = 0.2, 3
+MAX_ITERATIONS = 100
+
+
+class LinearProbe:
+    """Logistic regression on frozen embeddings, ridge regression for numbers.
+
+    How much weights are penalised is chosen on the labels alone: by three random fifths of them,
+    held out in turn, of a regression by leaving out each example in turn.
+
+    Args:
+        answers: `heads.Answers`.
+        config: A `TransferConfig`, whose seed says which fifths.
+    """
+
+    def __init__(self, answers, config):
+        self.answers = answers
+        self.seed = config.seed
+
+    def score(self, train, test):
+        """Trains on `train` and measures on `test`, both `(embeddings, labels)`.
+
+        Returns:
+            As of `Answers.measure`.
+        """
+        embeddings, labels = (np.asarray(part) for part in train)
+        center, scale = heads.center_and_scale(embeddings)
+        x, x_test = ((part - center) / scale for part in (embeddings, test[0]))
+        # Penalised weights lie in the span of the examples: its coordinates, no more than there are
+        # labels, give the same as thousands of features, in less time.
+        basis = np.linalg.svd(x, full_matrices=False)[2].T
+        x, x_test = ((part @ basis).astype("float32") for part in (x, x_test))
+        return self.answers.measure(self._outputs(x, labels, x_test), test[1], labels)
+
+    def _outputs(self, x, labels, x_test):
+        if self.answers.num_classes is None:
+            ridge = linear_model.RidgeCV(1 / STRENGTHS)
+            return ridge.fit(x, self.answers.targets(labels)).predict(x_test)[:, None]
+        return self._logits(x, labels, x_test, self._strength(x, labels))
+
+    def _strength(self, x, labels):
+        """The one that is best on the labels that are held out, on average."""
+        if len(labels) < 2:
+            return 1.0
+        parts = model_selection.ShuffleSplit(ROUNDS, test_size=HELD_OUT, random_state=self.seed)
+        parts = list(parts.split(x))
+
+        def score(strength):
+            scores = []
+            for kept, held in parts:
+                logits = self._logits(x[kept], labels[kept], x[held], strength)
+                scores += self.answers.measure(logits, labels[held], labels[kept])
+            return np.nanmean(scores)
+
+        return max(STRENGTHS, key=score)
+
+    def _logits(self, x, labels, x_test, strength):
+        """`(examples, num_classes)`; a class that no label is of comes last."""
+        if self.answers.multi_label:
+            each = [_logits(x, present, x_test, strength)[:, -1] for present in labels.T]
+            return np.stack(each, axis=1)
+        logits = np.full((len(x_test), self.answers.num_classes), -np.inf)
+        logits[:, np.unique(labels)] = _logits(x, labels, x_test, strength)
+        return logits
+
+
+def _logits(x, labels, x_test, strength):
+    """Of each class that some label is of, in their order."""
+    if len(np.unique(labels)) == 1:
+        return np.zeros((len(x_test), 1))
+    model = linear_model.LogisticRegression(C=strength, max_iter=MAX_ITERATIONS)
+    with warnings.catch_warnings():
+        # A penalty so weak that it takes longer is hardly ever the one that is chosen.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        logits = model.fit(x, labels).decision_function(x_test)
+    return np.stack([-logits, logits], axis=1) if logits.ndim == 1 else logits
