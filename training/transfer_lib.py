@@ -91,13 +91,9 @@ def _write(workdir, report):
 
 def _with_folder_of_encoder(config):
     """The config, with a folder in place of the name of an encoder that comes with the package."""
-    for name in pretrained_encoders.names():
-        # The command line makes a path of it.
-        if config.encoder in (name, os.path.abspath(name)) and not os.path.exists(
-            os.path.join(name, "saved_model.pb")
-        ):
-            return dataclasses.replace(config, encoder=keras_s2l.pretrained(name))
-    return config
+    if config.encoder in pretrained_encoders.names():
+        return dataclasses.replace(config, encoder=keras_s2l.pretrained(config.encoder))
+    return dataclasses.replace(config, encoder=os.path.expanduser(config.encoder))
 
 
 def _metadata(config):

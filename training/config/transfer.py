@@ -18,7 +18,7 @@ class TransferConfig(DataConfig, DevicesConfig):
     """A transfer run. What its encoder takes says how files are decoded."""
 
     encoder: str = flag(
-        "", "folder that export.export_encoder made, or name of one of keras_s2l.pretrained", True
+        "", "folder that export.export_encoder made, or name of one of keras_s2l.pretrained"
     )
     num_labels: tuple[int, ...] = flag((500, 1000, 5000), "sizes of the labelled sets")
     seeds: int = flag(5, "draws of each labelled set")
