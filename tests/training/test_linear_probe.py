@@ -1,4 +1,4 @@
-"""The linear probe is what scikit-learn gives on all features, with a penalty that labels choose."""
+"""The linear probe is what scikit-learn gives on all features; labels choose its penalty."""
 
 import numpy as np
 import pytest
