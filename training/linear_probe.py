@@ -8,7 +8,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from training import heads
 
-STRENGTHS = 10.0 ** np.arange(-4, 2)  # C of scikit-learn: the larger, the weaker the penalty.
+# C of scikit-learn, the larger the weaker the penalty. Of equally good ones the first is taken, one
+# in the middle.
+STRENGTHS = (10.0, 100.0, 1.0, 1000.0, 0.1, 10_000.0)
 HELD_OUT, ROUNDS = 0.2, 3
 MAX_ITERATIONS = 100
 
@@ -36,16 +38,19 @@ class LinearProbe:
         """
         embeddings, labels = (np.asarray(part) for part in train)
         center, scale = heads.center_and_scale(embeddings)
+        # Examples of length 1 or so, that a penalty be as strong with any number of features.
+        scale = scale * np.sqrt(embeddings.shape[1])
         x, x_test = ((part - center) / scale for part in (embeddings, test[0]))
-        # Penalised weights lie in the span of the examples: its coordinates, no more than there are
-        # labels, give the same as thousands of features, in less time.
-        basis = np.linalg.svd(x, full_matrices=False)[2].T
-        x, x_test = ((part @ basis).astype("float32") for part in (x, x_test))
+        if x.shape[0] < x.shape[1]:
+            # Penalised weights lie in the span of the examples: its coordinates, as many as there
+            # are labels, give the same as thousands of features, in less time.
+            basis = np.linalg.qr(x.T)[0]
+            x, x_test = x @ basis, x_test @ basis
         return self.answers.measure(self._outputs(x, labels, x_test), test[1], labels)
 
     def _outputs(self, x, labels, x_test):
         if self.answers.num_classes is None:
-            ridge = linear_model.RidgeCV(1 / STRENGTHS)
+            ridge = linear_model.RidgeCV([1 / strength for strength in STRENGTHS])
             return ridge.fit(x, self.answers.targets(labels)).predict(x_test)[:, None]
         return self._logits(x, labels, x_test, self._strength(x, labels))
 
@@ -59,24 +64,26 @@ class LinearProbe:
         def score(strength):
             scores = []
             for kept, held in parts:
+                if self.answers.multi_label and not labels[held].any():
+                    continue  # Without any class there is no precision.
                 logits = self._logits(x[kept], labels[kept], x[held], strength)
                 scores += self.answers.measure(logits, labels[held], labels[kept])
-            return np.nanmean(scores)
+            return np.mean(scores or [0.0])
 
         return max(STRENGTHS, key=score)
 
     def _logits(self, x, labels, x_test, strength):
         """`(examples, num_classes)`; a class that no label is of comes last."""
         if self.answers.multi_label:
-            each = [_logits(x, present, x_test, strength)[:, -1] for present in labels.T]
+            each = [_of_seen(x, present, x_test, strength)[:, -1] for present in labels.T]
             return np.stack(each, axis=1)
         logits = np.full((len(x_test), self.answers.num_classes), -np.inf)
-        logits[:, np.unique(labels)] = _logits(x, labels, x_test, strength)
+        logits[:, np.unique(labels)] = _of_seen(x, labels, x_test, strength)
         return logits
 
 
-def _logits(x, labels, x_test, strength):
-    """Of each class that some label is of, in their order."""
+def _of_seen(x, labels, x_test, strength):
+    """Logits of each class that some label is of, in their order."""
     if len(np.unique(labels)) == 1:
         return np.zeros((len(x_test), 1))
     model = linear_model.LogisticRegression(C=strength, max_iter=MAX_ITERATIONS)

@@ -12,9 +12,9 @@ PASSES = ("forward + backward", "forward")
 NONE = "–"
 LEGEND = """\
 Medians over rounds in which all contenders take turns, float32 scores of the standard normal law,
-one process. *Pooled* is strength 1, where a long row is one block; *mixed* is
-strength 4 / n, where it is many: read mixed for rows in general, as pooled ones can be seen to be
-one block without sorting them.
+one process. *Pooled* is strength 1, where a long row is one block; *mixed* is strength 4 / n, where
+it is many: read mixed for rows in general, as pooled ones can be seen to be one block without
+sorting them.
 
 - **ours**: chained within one compiled program, ranks and gradient both needed by the next turn.
 - **ours, per call** and **ours, eager**: called from Python, compiled and not.
@@ -23,8 +23,8 @@ one block without sorting them.
   operator, called from Python. **softjax**, jitted, is the same for l2 and a relative for kl.
 - **ott-jax**, jitted, and **diffsort** are other relaxations, and know no regularization.
 
-A ratio has its goal in brackets; a peer's ratio above 1 is in favour of ours. "–" is what a
-contender lacks, or would take too long for.
+A ratio on a processor has its goal in brackets; a peer's ratio above 1 is in favour of ours. "–" is
+what a contender lacks, or would take too long for.
 """
 
 
@@ -56,7 +56,7 @@ def _device(report):
 def ratio_tables(report, passes):
     """A table of ratios for each regularization and regime, with the goals of both passes."""
     return "\n".join(
-        f"### {passes}, {', '.join(variant)}: ratios\n\n{_ratio_table(rows)}"
+        f"### {passes}, {', '.join(variant)}: ratios\n\n{_ratio_table(rows, report)}"
         for variant, rows in _variants(report["ratios"], passes).items()
     )
 
@@ -67,7 +67,9 @@ def _both_tables(report, passes):
     parts = []
     for variant, rows in _variants(report["times"], passes).items():
         ratios = _variants(report["ratios"], passes).get(variant, [])
-        parts.append(f"### {passes}, {', '.join(variant)}: ratios\n\n{_ratio_table(ratios)}")
+        parts.append(
+            f"### {passes}, {', '.join(variant)}: ratios\n\n{_ratio_table(ratios, report)}"
+        )
         parts.append(f"### {passes}, {', '.join(variant)}: µs\n\n{_time_table(rows + alone)}")
     return "\n".join(parts)
 
@@ -81,21 +83,21 @@ def _variants(rows, passes):
     return found
 
 
-def _ratio_table(rows):
+def _ratio_table(rows, report):
     names = _columns([row["ratios"] for row in rows])
     table = [["rows x scores", *names]]
     for row in rows:
-        cells = [_ratio(row, name) for name in names]
+        cells = [_ratio(row, name, report) for name in names]
         table.append([f"{row['batch']} x {row['n']}", *cells])
     return markdown.table(table)
 
 
-def _ratio(row, name):
+def _ratio(row, name, report):
     if name not in row["ratios"]:
         return NONE
     value = row["ratios"][name]
     text = f"{value:.2f}" if value < 10 else f"{value:.0f}"
-    wanted = goal(row, name)
+    wanted = "" if report["config"]["accelerator"] else goal(row, name)
     return f"{text} ({wanted})" if wanted else text
 
 

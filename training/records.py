@@ -118,8 +118,9 @@ def environment():
 
 def _packages():
     """Versions of those that are installed; JAX where it is what computes."""
-    jax = ["jax"] * (keras.backend.backend() == "jax")
-    names = ("keras", "tensorflow", "numpy", "tensorflow-datasets", "keras_s2l", *jax)
+    names = ["keras", "tensorflow", "numpy", "tensorflow-datasets", "keras_s2l"]
+    if keras.backend.backend() == "jax":
+        names.append("jax")
     versions = {}
     for name in names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

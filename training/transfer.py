@@ -7,7 +7,8 @@ Example:
 Embeds recordings once with the frozen encoder and trains the paper's head, a perceptron of three
 layers, on draws of few labels. A third row, "calibrated", is the untrained encoder with the
 batch-norm statistics of unlabelled recordings. --protocol=finetune trains the encoder with the
-head, beside the same network from fresh weights, "supervised"; --head=linear is the linear probe.
+head, beside the same network from fresh weights, "supervised"; --head=linear is the linear probe,
+logistic or ridge regression on a frozen encoder, and one layer on one that is trained too.
 Labels are counted by recording, whose windows share them. --strategy trains on several devices.
 Writes report.json, report.md and a picture to the workdir.
 """

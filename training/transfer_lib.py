@@ -35,7 +35,8 @@ def run(config, workdir):
     workdir = pathlib.Path(workdir)
     records.refuse_workdir_in_folder(config, workdir)
     records.refuse_other_run(workdir, config)
-    asked, config = config, _with_folder_of_encoder(config)
+    asked = _with_whole_path(config)
+    config = _with_folder_of_encoder(asked)
     metadata = _metadata(config)
     strategy = distribution.make_strategy(config.strategy)
     distribution.check_batch_size(strategy, config.head_batch_size, "head_batch_size")
@@ -89,11 +90,18 @@ def _write(workdir, report):
     records.write_json(workdir / "report.json", report)
 
 
+def _with_whole_path(config):
+    """The config, with a path of its encoder that holds wherever one goes on, if it is no name."""
+    if config.encoder in pretrained_encoders.names():
+        return config
+    return dataclasses.replace(config, encoder=os.path.abspath(os.path.expanduser(config.encoder)))
+
+
 def _with_folder_of_encoder(config):
     """The config, with a folder in place of the name of an encoder that comes with the package."""
-    if config.encoder in pretrained_encoders.names():
-        return dataclasses.replace(config, encoder=keras_s2l.pretrained(config.encoder))
-    return dataclasses.replace(config, encoder=os.path.expanduser(config.encoder))
+    if config.encoder not in pretrained_encoders.names():
+        return config
+    return dataclasses.replace(config, encoder=keras_s2l.pretrained(config.encoder))
 
 
 def _metadata(config):

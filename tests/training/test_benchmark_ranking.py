@@ -176,16 +176,23 @@ def test_an_accelerator_that_is_not_there_is_refused(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_on_an_accelerator_only_those_are_timed_that_know_it_and_the_page_says_where(
+def test_on_an_accelerator_those_are_timed_that_know_it_and_the_page_says_where(
     tmp_path, monkeypatch
 ):
     environment = {**records.environment(), "accelerators": ["Accelerator 9000"]}
     monkeypatch.setattr(records, "environment", lambda: environment)
-    clock = Clock()
-    ours, _ = fake(clock, "ours", 2e-3)
-    report = run(tmp_path, [ours], clock, dataclasses.replace(CONFIG, accelerator=True))
+    clock, asked = Clock(), []
+    rivals = [fake(clock, "ours", 2e-3)[0], fake(clock, "argsort", 1e-3, has_backward=False)[0]]
+    monkeypatch.setattr(ranking_contenders, "ours", lambda *of: asked.append(of) or rivals)
+    monkeypatch.setattr(ranking_peers, "peers", lambda *of: asked.append(of) or [])
+    run(tmp_path, None, clock, dataclasses.replace(CONFIG, accelerator=True))
+    assert asked == [("tensorflow", True)] * 2
     page = (tmp_path / "new" / "report.md").read_text()
-    assert "; on Accelerator 9000; " in page and report["config"]["accelerator"]
+    assert "; on Accelerator 9000; " in page
+    assert "| 64 x 8 | 4.00 |" in page and "(≤" not in page  # Goals are of processors.
+
+
+def test_on_an_accelerator_ours_are_timed_beside_the_peers_of_jax():
     assert {c.module for c in ranking_peers.peers("jax", accelerator=True)} == {"softjax", "ott"}
     assert not ranking_peers.peers("tensorflow", accelerator=True)
     (sort,) = [c for c in ranking_contenders.ours("jax", accelerator=True) if c.name == "argsort"]
@@ -333,3 +340,4 @@ def test_the_program_times_our_ops_on_either_backend(backend, tmp_path):
     assert ("argsort", None, "forward") in timed
     assert all(row["microseconds"] > 0 for row in report["times"])
     assert ("jax" in report["environment"]["packages"]) == (backend == "jax")
+    assert ("tensorflow" in imported(process)) == (backend == "tensorflow")

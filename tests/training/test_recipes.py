@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from training.config import ENCODERS, OBJECTIVES, TransferConfig
 from training.data import digit_scenes, moving_digits, nsynth, sets
 from training.data.examples import Examples
 from training.errors import UserError
+from training.linear_probe import LinearProbe
 from training.recipes import RECIPES
 
 pytestmark = pytest.mark.slow
@@ -305,16 +307,20 @@ def exported(request, tmp_path_factory):
 )
 def test_every_protocol_compares_what_it_says(exported, protocol, head, rows, tmp_path):
     recipe, encoder = exported
+    head_is_fitted = (protocol, head) == ("frozen", "linear")
     transfer = TransferConfig(
         data=recipe,
         encoder=encoder,
         num_labels=(20,),
         seeds=1,
-        head_steps=2,
         protocol=protocol,
         head=head,
+        **({} if head_is_fitted else {"head_steps": 2}),
     )
-    report = transfer_lib.run(transfer, tmp_path / "transfer")
+    spied = {"autospec": True, "side_effect": LinearProbe.score}
+    with mock.patch.object(LinearProbe, "score", **spied) as fitted:
+        report = transfer_lib.run(transfer, tmp_path / "transfer")
+    assert fitted.called == head_is_fitted
     for cells in report["tasks"].values():
         assert list(cells) == ["metric", *rows]
         assert all(np.isfinite(cells[name]["20"]["median"]) for name in rows)

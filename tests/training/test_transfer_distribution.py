@@ -76,7 +76,7 @@ def test_the_help_shows_the_flags():
     assert "--head_batch_size: examples in a step, over all devices" in said
 
 
-HEADS = {"frozen": "mlp", "finetune": "linear"}
+HEADS = {"frozen": "mlp", "finetune": "mlp"}
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_two_workers_transfer_as_one_device_and_only_the_chief_writes(export, al
     answers = [folder.with_suffix(".npz") for folder in workers]
     run_on_two_workers(
         [
-            program(export, saved, folder, "multi_worker", {"finetune": "mlp"})
+            program(export, saved, folder, "multi_worker", {"finetune": HEADS["finetune"]})
             for saved, folder in zip(answers, workers, strict=True)
         ]
     )

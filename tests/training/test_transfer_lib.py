@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 
@@ -305,6 +306,32 @@ def test_an_encoder_that_comes_with_the_package_is_used_by_its_name(tmp_path):
     report = records.read_json(tmp_path / "transfer" / "report.json")
     assert report["encoder"]["name"].startswith("keras_s2l/notes")
     assert report["tasks"]["label"]["pretrained"]["16"]["min"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [("notes-frequency-10", None), ("./notes-frequency-10", "notes-frequency-10"), ("~/x", "~/x")],
+)
+def test_a_name_is_of_the_package_and_a_path_of_a_folder(given, taken, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes-frequency-10").mkdir()
+    asked = transfer_lib._with_whole_path(TransferConfig(encoder=given))
+    folder = transfer_lib._with_folder_of_encoder(asked).encoder
+    if taken is None:
+        assert asked.encoder == given and folder == keras_s2l.pretrained(given)
+    else:
+        assert asked.encoder == folder == os.path.abspath(os.path.expanduser(taken))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"head_steps": 9}, {"learning_rate": 0.1}, {"strategy": "mirrored"}]
+)
+def test_what_does_nothing_to_a_linear_probe_is_refused(settings, tmp_path):
+    (name,) = settings
+    config = TransferConfig(head="linear", **settings)
+    with pytest.raises(UserError, match=f"--{name} does nothing with --head=linear on a frozen"):
+        transfer_lib.run(config, tmp_path / "transfer")
+    dataclasses.replace(config, protocol="supervised").check()
 
 
 def test_another_name_is_refused_with_those_that_there_are(tmp_path):

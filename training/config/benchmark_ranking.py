@@ -30,7 +30,9 @@ class BenchmarkRankingConfig:
     regularizations: tuple[str, ...] = flag(REGULARIZATIONS, "kinds of soft rank")
     backend: str = flag("tensorflow", "what our own ops run on")
     accelerator: bool = flag(
-        False, "time on the GPU or TPU that the backend sees, beside the peers that know it"
+        False,
+        "time on the GPU or TPU that the backend sees; of the peers softjax and ott-jax alone, and "
+        "with --backend=tensorflow none",
     )
     rounds: int = flag(7, "times that all contenders of a cell take turns; medians are reported")
     seed: int = flag(0, "the scores and the upstream gradient follow from it")

@@ -10,6 +10,7 @@ from training.errors import UserError
 
 HEADS = ("mlp", "linear")
 PROTOCOLS = ("frozen", "finetune", "supervised")
+OF_TRAINED_HEADS = ("head_steps", "learning_rate", "head_batch_size", "strategy")
 ENCODERS = ("pretrained", "untrained", "calibrated", "statistics")
 
 
@@ -18,7 +19,9 @@ class TransferConfig(DataConfig, DevicesConfig):
     """A transfer run. What its encoder takes says how files are decoded."""
 
     encoder: str = flag(
-        "", "folder that export.export_encoder made, or name of one of keras_s2l.pretrained"
+        "",
+        "folder that export.export_encoder made, or name of one of keras_s2l.pretrained (a folder "
+        "of that name is ./name)",
     )
     num_labels: tuple[int, ...] = flag((500, 1000, 5000), "sizes of the labelled sets")
     seeds: int = flag(5, "draws of each labelled set")
@@ -42,12 +45,12 @@ class TransferConfig(DataConfig, DevicesConfig):
     )
     head: str = flag(
         "mlp",
-        "mlp: a perceptron of three layers, as in the paper; linear: logistic regression, for "
-        "numbers ridge regression, with the penalty that suits the labels; where the encoder is "
-        "trained along one layer",
+        "mlp: a perceptron of three layers, as in the paper; linear: on a frozen encoder logistic "
+        "regression, for numbers ridge regression, with the penalty that suits the labels, on one "
+        "that is trained too a single layer",
     )
     head_units: int = flag(128, "width of the two hidden layers of the head", head=("mlp",))
-    head_steps: int = flag(300, "training steps of each head, or of encoder and head together")
+    head_steps: int = flag(300, "training steps of each mlp, or of encoder and head together")
     learning_rate: float = flag(1e-3, "of Adam, falling to 0 along half a cosine")
     head_batch_size: int = flag(128, "examples in a step, over all devices")
     head_weight_decay: float = 10.0  # Times the learning rate, a step.
@@ -61,6 +64,13 @@ class TransferConfig(DataConfig, DevicesConfig):
                 raise UserError(
                     f"--{name} must be {' or '.join(known)}. Received: {getattr(self, name)}."
                 )
+        if (self.protocol, self.head) == ("frozen", "linear"):
+            for name in OF_TRAINED_HEADS:
+                if getattr(self, name) != getattr(TransferConfig, name):
+                    raise UserError(
+                        f"--{name} does nothing with --head=linear on a frozen encoder, which "
+                        f"scikit-learn fits: leave it out. Received: {getattr(self, name)}."
+                    )
         if not 0 < self.learning_rate < math.inf:
             raise UserError(f"--learning_rate must be above 0. Received: {self.learning_rate}.")
         if not self.num_labels or min(self.num_labels) < 1:
