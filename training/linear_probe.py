@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from training import heads
 
-# C of scikit-learn: the larger, the weaker the penalty. Of equally good ones the first is taken, for
+# C of scikit-learn: the larger, the weaker the penalty. Of equally good ones the first is taken:
 # what is tested, other speakers or instruments, is less like the labels than what is held out.
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
 HELD_OUT, ROUNDS = 0.2, 3
