@@ -10,9 +10,9 @@ from training import heads
 
 # C of scikit-learn: the larger, the weaker the penalty. Of equally good ones the first is taken:
 # what is tested, other speakers or instruments, is less like the labels than what is held out.
-STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
+STRENGTHS = (1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0)
 HELD_OUT, ROUNDS = 0.2, 3
-FEWEST, STRENGTH_OF_FEWER = 20, 100.0  # To hold out some of fewer labels would tell nothing.
+FEWEST, STRENGTH_OF_FEWER = 20, 0.1  # To hold out some of fewer labels would tell nothing.
 MAX_ITERATIONS = 100
 
 
@@ -39,8 +39,6 @@ class LinearProbe:
         """
         embeddings, labels = (np.asarray(part) for part in train)
         center, scale = heads.center_and_scale(embeddings)
-        # Examples of length 1 or so, that a penalty be as strong with any number of features.
-        scale = scale * np.sqrt(embeddings.shape[1])
         x, x_test = ((part - center) / scale for part in (embeddings, test[0]))
         if x.shape[0] < x.shape[1]:
             # Penalised weights lie in the span of the examples: its coordinates, as many as there
