@@ -7,10 +7,9 @@ from training.ranking_contenders import Contender
 
 
 def peers(backend, accelerator=False):
-    """Every peer, installed or not; of an accelerator those that compute where JAX does."""
-    on_jax = _on_jax()
+    """Every peer, installed or not; on an accelerator those that compute where JAX does."""
     if accelerator:
-        return on_jax if backend == "jax" else []
+        return [row for row in peers(backend) if backend == "jax" and "jax" in row.distributions]
     fast_soft_sort = {
         "module": "fast_soft_sort",
         "distributions": ("fast_soft_sort", "numba"),
@@ -31,20 +30,8 @@ def peers(backend, accelerator=False):
         rows.append(
             Contender("fast-soft-sort tf_ops", _fast_soft_sort_tf, max_batch=256, **fast_soft_sort)
         )
-    diffsort = Contender(
-        "diffsort",
-        _diffsort,
-        module="diffsort",
-        distributions=("diffsort", "torch"),
-        install="pip install diffsort torch",
-        is_soft_rank=False,
-        max_n=100,
-    )
-    return [*rows, *on_jax, diffsort]
-
-
-def _on_jax():
     return [
+        *rows,
         Contender(
             "softjax",
             _softjax,
@@ -59,6 +46,15 @@ def _on_jax():
             module="ott",
             distributions=("ott-jax", "jax"),
             install="pip install ott-jax",
+            is_soft_rank=False,
+            max_n=100,
+        ),
+        Contender(
+            "diffsort",
+            _diffsort,
+            module="diffsort",
+            distributions=("diffsort", "torch"),
+            install="pip install diffsort torch",
             is_soft_rank=False,
             max_n=100,
         ),

@@ -33,9 +33,9 @@ def run(config, workdir):
     began = time.monotonic()
     config.check()
     workdir = pathlib.Path(workdir)
-    records.refuse_workdir_in_folder(config, workdir)
-    records.refuse_other_run(workdir, config)
-    asked = _with_whole_path(config)
+    asked = _with_whole_path(config)  # As records hold it, whatever the folder it was asked from.
+    records.refuse_workdir_in_folder(asked, workdir)
+    records.refuse_other_run(workdir, asked)
     config = _with_folder_of_encoder(asked)
     metadata = _metadata(config)
     strategy = distribution.make_strategy(config.strategy)
@@ -92,7 +92,7 @@ def _write(workdir, report):
 
 def _with_whole_path(config):
     """The config, with a path of its encoder that holds wherever one goes on, if it is no name."""
-    if config.encoder in pretrained_encoders.names():
+    if config.encoder in ("", *pretrained_encoders.names()):
         return config
     return dataclasses.replace(config, encoder=os.path.abspath(os.path.expanduser(config.encoder)))
 

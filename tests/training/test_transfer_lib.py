@@ -323,6 +323,14 @@ def test_a_name_is_of_the_package_and_a_path_of_a_folder(given, taken, tmp_path,
         assert asked.encoder == folder == os.path.abspath(os.path.expanduser(taken))
 
 
+def test_a_cut_run_goes_on_with_the_path_that_it_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = TransferConfig(encoder="export", folder="")
+    records.write_config(tmp_path / "transfer", transfer_lib._with_whole_path(asked))
+    with pytest.raises(UserError, match="is no export"):  # And not that it has other settings.
+        transfer_lib.run(asked, tmp_path / "transfer")
+
+
 @pytest.mark.parametrize(
     "settings", [{"head_steps": 9}, {"learning_rate": 0.1}, {"strategy": "mirrored"}]
 )
