@@ -15,7 +15,7 @@ def notes():
     Expect: 65 % of the patches of held-out notes in their place (chance 10 %); what the encoder is
     worth is in README.md.
     """
-    return PretrainConfig(recipe="notes", min_time=0.6, min_frequency=0.7)
+    return PretrainConfig(recipe="notes")
 
 
 def notes_time():
@@ -38,6 +38,8 @@ def notes_time():
         stride_ms=10.0,
         fft_length=512,
         num_mel_bins=60,
+        min_time=1.0,
+        min_frequency=1.0,
     )
 
 
@@ -50,7 +52,7 @@ def notes_grid():
     family .48, instrument .84, pitch 40 semitones² (untrained .38, .68, 46; medians of three
     seeds). With --objective=contrastive, twice the work a step, .55, .86 and 30 (one seed).
     """
-    return PretrainConfig(recipe="notes_grid", grid=(3, 3))
+    return PretrainConfig(recipe="notes_grid", grid=(3, 3), min_time=1.0, min_frequency=1.0)
 
 
 def moving_digits():
@@ -130,6 +132,8 @@ def nsynth_paper():
         learning_rate=1e-6,
         steps=8_586_000,  # 1000 epochs of 95 % of 289,205 notes.
         evaluate_every=8_586,
+        min_time=1.0,
+        min_frequency=1.0,
         max_gain_db=0.0,
     )
 

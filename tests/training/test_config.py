@@ -67,7 +67,8 @@ def test_the_help_says_what_each_recipe_does_and_sets():
     steps = flags._defaults(fields["steps"], RECIPES)
     assert steps.startswith(" (default: 3000; moving_digits: 2000; ")
     parts = flags._defaults(fields["min_frequency"], RECIPES)
-    assert parts == " (default: 1.0; notes: 0.7)"
+    assert parts == " (default: 0.7; notes_time, notes_grid, nsynth_paper: 1.0)"
+    assert PretrainConfig() == RECIPES["notes"]()
     assert "; notes_grid: Nine patches of each note" in flags._defaults(fields["recipe"], RECIPES)
     assert flags._defaults(fields["folder"], RECIPES) == ""
 

@@ -67,9 +67,9 @@ class PretrainConfig(DataConfig, DevicesConfig):
         None, "white noise is added to sounds, by so many decibels softer or up to 40 more"
     )
     min_time: float = flag(
-        1.0, "share of the time of sounds that is seen at least, at random, as long as all of it"
+        0.6, "share of the time of sounds that is seen at least, at random, as long as all of it"
     )
-    min_frequency: float = flag(1.0, "the same share of the frequencies of sounds")
+    min_frequency: float = flag(0.7, "the same share of the frequencies of sounds")
     min_area: float = flag(
         1.0, "share of the area of pictures and clips that is seen at least, at random"
     )
