@@ -5,6 +5,7 @@ from keras_s2l.frontends import LogSpectrogram
 from keras_s2l.patches import Patches
 from keras_s2l.permutations import fixed_permutations
 from keras_s2l.shuffle import PatchShuffle, shuffle_patches, unshuffle_patches
+from keras_s2l.normalization import FusedBatchNormalization
 from keras_s2l.encoders import PatchEncoder, note_backbone
 from keras_s2l.backbones import PerFrame, alexnet_backbone, clip_backbone, image_backbone
 from keras_s2l.ranking.hard_rank import hard_rank

@@ -183,7 +183,7 @@ def with_batch_norms(architecture, **settings):
     if not isinstance(architecture, dict):
         return architecture
     changed = {key: with_batch_norms(value, **settings) for key, value in architecture.items()}
-    if changed.get("class_name") == "BatchNormalization":
+    if str(changed.get("class_name")).endswith("BatchNormalization"):
         changed["config"] = {**changed["config"], **settings}
     return changed
 

@@ -128,7 +128,9 @@ def test_two_replicas_train_and_measure_as_one_device():
                 for one, other in zip(ours, weights, strict=True):
                     np.testing.assert_allclose(one, other, rtol=1e-5, atol=weights_atol)
 
-        compare(1e-5)  # Adam makes of the rounding of a gradient near 0 a step.
+        # One device normalises by another kernel, and Adam makes of the rounding of a gradient near
+        # 0 a step.
+        compare(1e-4)
         use_momentum()
         for objective in ("perturbed", "cross_entropy"):
             compare(1e-5, weights_atol=1e-4, objective=objective)
@@ -275,7 +277,15 @@ def test_xla_compiles_a_training_step_of_known_shapes_without_python(objective):
     graph = step.get_concrete_function(batch).graph
     ops = ops_within(graph.as_graph_def())
     assert "Conv2D" in ops and not [name for name in ops if "PyFunc" in name]
-    assert all(x.shape.is_fully_defined() for op in graph.get_operations() for x in op.outputs)
+    unknown = [
+        (op.type, x.name)
+        for op in graph.get_operations()
+        for x in op.outputs
+        if not x.shape.is_fully_defined()
+    ]
+    # What the normalisation keeps for its own gradient, of which XLA makes nothing.
+    kept = {("FusedBatchNormV3", ":5"), ("ZerosLike", ":0")}
+    assert {(kind, name[-2:]) for kind, name in unknown} == kept
     assert np.isfinite(step(batch)["loss"])
 
 
