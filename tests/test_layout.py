@@ -18,6 +18,7 @@ STAGES = (
         "patches",
         "permutations",
         "shuffle",
+        "normalization",
         "encoders",
         "backbones",
         "ranking",

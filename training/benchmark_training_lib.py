@@ -1,4 +1,4 @@
-"""The benchmark of training steps: objectives beside each other, and how steps scale."""
+"""The benchmark of training steps: what is learnt from, how batches are normalised, scaling."""
 
 import concurrent.futures
 import dataclasses
@@ -6,10 +6,12 @@ import multiprocessing
 import os
 import pathlib
 import statistics
+from unittest import mock
 
 import numpy as np
 import tqdm
 
+from keras_s2l import FusedBatchNormalization
 from training import (
     benchmark_scaling,
     benchmark_training_tables,
@@ -24,6 +26,7 @@ from training.recipes import RECIPES
 from training.step_times import WARM_UP, Steps
 
 ALL = "perturbed, all permutations"
+FUSED, OF_KERAS = "FusedBatchNormalization", "keras.layers.BatchNormalization"
 
 
 def run(config, workdir):
@@ -65,6 +68,8 @@ def run(config, workdir):
         pictures.save(picture, workdir / "pictures" / "scaling.png")
     if "objectives" in config.parts:
         report["objectives"] = _objectives(config, recipe, form, examples)
+    if "normalization" in config.parts:
+        report["normalization"] = _normalization(config, recipe, form, examples)
     records.write_text(workdir / "report.md", benchmark_training_tables.page(report))
     records.write_json(workdir / "report.json", report)
     return report
@@ -79,18 +84,34 @@ def _objectives(config, recipe, form, examples):
     """Times of a step, peak memory and the waiting, with all permutations and with fixed sets."""
     configs = _configs(config, recipe)
     runs = {name: Steps(of, form, examples) for name, of in configs.items()}
-    seconds = {name: [] for name in runs}
-    for _ in tqdm.trange(config.rounds, desc="Timing objectives", unit="round"):
-        for name, steps in runs.items():
-            seconds[name].append(steps.seconds(config.steps))
-    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
     return {
-        "milliseconds_a_step": {name: round(1000 * taken, 3) for name, taken in medians.items()},
-        "ratio": {name: round(taken / medians[ALL], 4) for name, taken in medians.items()},
+        **_in_turns(config, runs, "objectives"),
         "peak_memory_bytes": _peak_memories(configs, recipe, form, examples),
         "share_of_a_step_that_waits_for_data": round(
             runs[ALL].waiting(config.rounds * config.steps), 4
         ),
+    }
+
+
+def _normalization(config, recipe, form, examples):
+    """Times of a step with our batch normalisation and with the one that it inherits from."""
+    with mock.patch.object(FusedBatchNormalization, "_has_kernel", lambda *_: False):
+        of_keras = Steps(recipe, form, examples)  # Traced here, once and for all.
+    runs = {OF_KERAS: of_keras, FUSED: Steps(recipe, form, examples)}
+    return _in_turns(config, runs, "normalisations")
+
+
+def _in_turns(config, runs, what):
+    """Median times of a step of each, which take turns, and their ratios to the first."""
+    seconds = {name: [] for name in runs}
+    for _ in tqdm.trange(config.rounds, desc=f"Timing {what}", unit="round"):
+        for name, steps in runs.items():
+            seconds[name].append(steps.seconds(config.steps))
+    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
+    first = next(iter(medians.values()))
+    return {
+        "milliseconds_a_step": {name: round(1000 * taken, 3) for name, taken in medians.items()},
+        "ratio": {name: round(taken / first, 4) for name, taken in medians.items()},
     }
 
 

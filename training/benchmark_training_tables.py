@@ -16,6 +16,8 @@ def page(report):
     ]
     if "objectives" in report:
         sections.append("## Objectives\n\n" + objectives(report["objectives"]))
+    if "normalization" in report:
+        sections.append("## Batch normalisation\n\n" + normalization(report["normalization"]))
     if "scaling" in report:
         sections.append("## Scaling\n\n" + scaling(report["scaling"]))
     return "\n".join(sections)
@@ -29,6 +31,14 @@ def objectives(part):
         rows.append([name, f"{taken:.1f}", f"{ratio:.3f}", f"{memory:.0f}"])
     waiting = part["share_of_a_step_that_waits_for_data"]
     return f"{table(rows)}\nA step waits for data {waiting:.1%} of its time.\n"
+
+
+def normalization(part):
+    """One kernel beside the operations of Keras."""
+    rows = [["batch normalisation", "ms a step", "ratio"]]
+    for name, taken in part["milliseconds_a_step"].items():
+        rows.append([name, f"{taken:.1f}", f"{part['ratio'][name]:.3f}"])
+    return table(rows)
 
 
 def scaling(part):

@@ -4,9 +4,11 @@ import dataclasses
 import json
 import os
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.training import distributed_runs
 from training import (
@@ -58,6 +60,32 @@ def test_the_report_holds_every_objective(tmp_path):
     assert all(f"| {name} |" in text for name in NAMES)
     taken = report["objectives"]["milliseconds_a_step"][NAMES[0]]
     assert f"| {NAMES[0]} | {taken:.1f} | 1.000 |" in text
+
+
+def test_normalisations_are_timed_beside_each_other(tmp_path, monkeypatch, small):
+    recipe = small[0]
+    monkeypatch.setattr(benchmark_training_lib, "_recipe", lambda config: recipe)
+    distributed_runs.use_small_set(lambda name, of: monkeypatch.setitem(sets.SETS, name, of))
+    traced = []
+
+    class Traced(Steps):
+        def __init__(self, *args):
+            kernel = tf.compat.v1.nn.fused_batch_norm
+            with mock.patch("tensorflow.compat.v1.nn.fused_batch_norm", wraps=kernel) as spy:
+                super().__init__(*args)
+            traced.append(spy.called)
+
+    monkeypatch.setattr(benchmark_training_lib, "Steps", Traced)
+    report = benchmark_training_lib.run(
+        dataclasses.replace(CONFIG, parts=("normalization",)), tmp_path
+    )["normalization"]
+    assert traced == [False, True]
+    of_keras, fused = report["milliseconds_a_step"].values()
+    assert report["ratio"] == {
+        "keras.layers.BatchNormalization": 1.0,
+        "FusedBatchNormalization": pytest.approx(fused / of_keras, rel=1e-2),
+    }
+    assert f"| FusedBatchNormalization | {fused:.1f} |" in (tmp_path / "report.md").read_text()
 
 
 @pytest.mark.slow

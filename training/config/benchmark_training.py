@@ -5,7 +5,7 @@ import dataclasses
 from training.config.fields import flag, refuse_below
 from training.errors import UserError
 
-PARTS = ("objectives", "scaling")
+PARTS = ("objectives", "normalization", "scaling")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,8 +15,9 @@ class BenchmarkTrainingConfig:
     recipe: str = flag("notes", "what is trained")
     parts: tuple[str, ...] = flag(
         PARTS,
-        "objectives: all permutations beside fixed sets; scaling: batches, precisions, numbers of "
-        "patches, devices and workers, and what a step is made of",
+        "objectives: all permutations beside fixed sets; normalization: TensorFlow's kernel beside "
+        "the batch normalisation of Keras; scaling: batches, precisions, numbers of patches, "
+        "devices and workers, and what a step is made of",
     )
     soundfont: str = flag(
         "", "a .sf2 bank to render notes from, instead of the one installed", True
