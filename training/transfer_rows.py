@@ -70,6 +70,8 @@ class FrozenRow:
             split: _embed(encoder, part, self.used if split == "train" else None)
             for split, part in splits.items()
         }
+        for split, embeddings in self.embeddings.items():
+            _refuse_not_finite(config, split, embeddings)
 
     def learner(self, answers):
         if self.config.head == "linear":
@@ -186,6 +188,17 @@ def with_batch_norms(architecture, **settings):
     if str(changed.get("class_name")).endswith("BatchNormalization"):
         changed["config"] = {**changed["config"], **settings}
     return changed
+
+
+def _refuse_not_finite(config, split, embeddings):
+    """Raises `UserError` for what no head can learn from."""
+    bad = np.count_nonzero(~np.isfinite(embeddings).all(axis=1))
+    if bad:
+        raise UserError(
+            f"--encoder={config.encoder} gives NaN or infinity for {bad} of the {len(embeddings)} "
+            f"recordings of the {split} split that are used. Look for NaN in its weights, or export "
+            "an earlier checkpoint."
+        )
 
 
 def _embed(encoder, part, chosen=None):

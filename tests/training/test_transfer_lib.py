@@ -171,6 +171,18 @@ def test_labels_are_those_of_recordings_and_embeddings_the_means_of_their_window
     assert len(row.embeddings["train"]) == 3  # The first recording is in no draw.
 
 
+def test_embeddings_that_are_not_finite_are_refused():
+    waveforms = np.ones((4, 10), "float32")
+    splits = {split: Examples("audio", waveforms, sample_rate=8) for split in ("train", "test")}
+
+    def broken(batch, training):
+        return np.where(np.arange(len(batch)) == 3, np.nan, 1.0)[:, None]
+
+    with pytest.raises(UserError, match="NaN or infinity for 1 of the 4 recordings of the test"):
+        drawn = [np.array([0, 2])]
+        transfer_rows.FrozenRow(broken, CONFIG, splits, drawn)
+
+
 def test_statistics_are_those_of_each_bin_in_time():
     spectrogram = {"window_ms": 20.0, "stride_ms": 10.0, "fft_length": 512, "num_mel_bins": 7}
     expected = {"kind": "audio", "sample_rate": 8000, "spectrogram": {**spectrogram, "floor": 0.01}}
