@@ -196,8 +196,8 @@ def _refuse_not_finite(config, split, embeddings):
     if bad:
         raise UserError(
             f"--encoder={config.encoder} gives NaN or infinity for {bad} of the {len(embeddings)} "
-            f"recordings of the {split} split that are used. Look for NaN in its weights, or export "
-            "an earlier checkpoint."
+            f"recordings of the {split} split that are used. Look for NaN in its weights, or "
+            "export an earlier checkpoint."
         )
 
 
