@@ -12,7 +12,8 @@ def pretrained(name):
     trained on, what it takes and what it was measured to be worth.
 
     Args:
-        name: "notes-frequency-10", of sounds: one-second windows at 16 kHz.
+        name: "notes-frequency-10", of sounds: one-second windows at 16 kHz; or
+            "moving-digits-frames-8", of clips: 16 grey frames of 64 x 64.
 
     Returns:
         The folder's path, a string; `load_encoder` takes it too.
