@@ -8,12 +8,12 @@ def notes():
 
     Of each note a part is seen, at least 60 % of its time and 70 % of its frequencies. Of whole
     notes, shifted in time, more patches were put in their place, 79 % after 4000 steps; instrument
-    and pitch in semitones² were told worse, the family and pitch within a semitone a little better.
+    and pitch were told worse, the family no better.
 
     Command: python -m training.pretrain --recipe=notes --workdir=runs/notes
     Hardware: two CPU cores, 3 GiB of memory, 460 MB of disk; 4 to 7 minutes.
-    Expect: 65 % of the patches of held-out notes in their place (chance 10 %); what the encoder is
-    worth is in README.md.
+    Expect: 64 to 65 % of the patches of held-out notes in their place (chance 10 %); what the
+    encoder is worth is in README.md.
     """
     return PretrainConfig(recipe="notes")
 
