@@ -32,10 +32,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf  # Not a dependency of the other backends.
 
-        gamma, beta, average, moving_variance = (
-            ops.cast(weight, "float32")
-            for weight in (self.gamma, self.beta, self.moving_mean, self.moving_variance)
-        )
+        gamma, beta = (ops.cast(weight, "float32") for weight in (self.gamma, self.beta))
         # Of half precision too: its range is too small for statistics.
         flat = ops.reshape(ops.cast(inputs, "float32"), (1, -1, 1, inputs.shape[-1]))
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
@@ -44,11 +41,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         # The kernel's is the unbiased estimate, which Keras does not average.
         count = ops.cast(ops.shape(flat)[1], "float32")
         variance *= (count - 1.0) / count
-        for weight, old, new in (
-            (self.moving_mean, average, mean),
-            (self.moving_variance, moving_variance, variance),
-        ):
-            weight.assign(old * self.momentum + new * (1.0 - self.momentum))
+        for average, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            old = ops.cast(average, "float32")
+            average.assign(old * self.momentum + new * (1.0 - self.momentum))
         return ops.cast(ops.reshape(outputs, ops.shape(inputs)), self.compute_dtype)
 
     def _has_kernel(self, inputs):

@@ -15,6 +15,7 @@ from training.linear_probe import LinearProbe
 CALIBRATION_BATCHES = 60
 CALIBRATION_BATCH_SIZE = 64
 CALIBRATION_MOMENTUM = 0.9
+BATCH_NORMS = ("BatchNormalization", "FusedBatchNormalization")
 
 
 def make(config, metadata, splits, drawn):
@@ -185,7 +186,7 @@ def with_batch_norms(architecture, **settings):
     if not isinstance(architecture, dict):
         return architecture
     changed = {key: with_batch_norms(value, **settings) for key, value in architecture.items()}
-    if str(changed.get("class_name")).endswith("BatchNormalization"):
+    if changed.get("class_name") in BATCH_NORMS:
         changed["config"] = {**changed["config"], **settings}
     return changed
 
