@@ -34,7 +34,8 @@ def batches(inputs, targets, config, share=WHOLE):
     index = index[: steps * size].reshape(steps, share.workers, -1, of_replica)[:, share.worker]
     inputs, targets = tf.constant(inputs), tf.constant(targets)
     index = tf.data.Dataset.from_tensor_slices(index.reshape(-1, of_replica))
-    return index.map(lambda i: (as_inputs(tf.gather(inputs, i)), tf.gather(targets, i))).prefetch(2)
+    made = index.map(lambda i: (as_inputs(tf.gather(inputs, i)), tf.gather(targets, i)))
+    return stream.ends_at_once(made.prefetch(2))
 
 
 class Retrained:

@@ -33,6 +33,17 @@ class Share:
 WHOLE = Share()
 
 
+def ends_at_once(batches):
+    """The dataset, without the tuner of tf.data on a single core, where there is nothing to tune.
+
+    There an iterator that is done with waits for the tuner to wake, which takes up to two thirds of
+    the time it ran, and a minute at most.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = len(os.sched_getaffinity(0)) > 1
+    return batches.with_options(options)
+
+
 def example_stream(
     examples, task, batch_size, seed, start_step, end_step, data_service="", share=WHOLE
 ):
@@ -82,7 +93,7 @@ def example_stream(
         batches = batches.apply(service.distribute(service.ShardingPolicy.DYNAMIC, data_service))
     if share.replicas > share.workers:
         batches = batches.rebatch(batch_size // share.replicas, drop_remainder=True)
-    return batches.prefetch(2)
+    return ends_at_once(batches.prefetch(2))
 
 
 def refuse_unreachable(address):
@@ -115,7 +126,8 @@ def evaluation_stream(examples, task, batch_size, share=WHOLE, apart=False):
     if apart:
         rounds = max(len(examples) // batch_size, 1)
         index = index.map(lambda i: i % batch_size * rounds + i // batch_size)
-    return index.map(lambda i: task(gather(i), i), tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+    batches = index.map(lambda i: task(gather(i), i), tf.data.AUTOTUNE, deterministic=True)
+    return ends_at_once(batches.prefetch(2))
 
 
 def _evenly(num_examples, batch_size, share):
