@@ -42,7 +42,7 @@ def measurements(experiments):
     """By arm what its encoders are measured by, each once."""
     found = {}
     for row in (row for e in experiments for of in e.rows.values() for row in of):
-        found.setdefault(row.arm, {})[row.measurement] = None
+        found.setdefault(row.arm, {}).update(dict.fromkeys(row.measurements))
     return found
 
 

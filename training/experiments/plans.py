@@ -51,7 +51,8 @@ class Row:
 
     Attributes:
         label: What it says.
-        arm, measurement: Where its numbers come from.
+        arm: What was trained.
+        measurements: Where its numbers come from.
         encoder: Which row of the transfer report: "pretrained", "untrained", "calibrated" or
             "supervised".
         x: Where its point lies, of a figure over something else than numbers of labels.
@@ -60,7 +61,7 @@ class Row:
 
     label: str
     arm: Arm
-    measurement: Measurement
+    measurements: tuple
     encoder: str = "pretrained"
     x: float | None = None
     paper: str | None = None
@@ -150,20 +151,30 @@ def _objective(material, name):
     return _arm(material, name, label, flags)
 
 
+def _frozen(material, embedding):
+    """What rows of tables are measured by."""
+    return (Measurement(embedding, (material.num_labels,)),)
+
+
+def _supervised(*num_labels):
+    """Each number on its own, for table 1 shares them with figure 2 and they take long."""
+    return tuple(Measurement("levels", (number,), ("supervised",)) for number in num_labels)
+
+
 def _table1(material):
     arms = {name: _objective(material, name) for name in OBJECTIVES}
     count = material.num_labels
     rows = {}
     for embedding in EMBEDDINGS:
-        frozen = Measurement(embedding, (count,))
+        frozen = _frozen(material, embedding)
         # Once for each seed: other arms would have the same.
-        fresh = Measurement(embedding, (count,), ("untrained", "calibrated"))
+        fresh = (Measurement(embedding, (count,), ("untrained", "calibrated")),)
         rows[embedding] = [
             Row("untrained", arms[OURS], fresh, "untrained", paper="untrained"),
             Row("calibrated", arms[OURS], fresh, "calibrated"),
         ]
         for name in material.plain:
-            plain = Measurement("levels", (count,), (name,))  # Whatever the embedding.
+            plain = (Measurement("levels", (count,), (name,)),)  # Whatever the embedding.
             label = f"{name} of the log spectrogram"
             rows[embedding].append(Row(label, arms[OURS], plain, name))
         for name, arm in arms.items():
@@ -172,8 +183,7 @@ def _table1(material):
         more = [number for number in material.many_labels if number >= count]
         for number in more:
             label = "supervised" if number == count else f"supervised, {number} labels"
-            measurement = Measurement("levels", (number,), ("supervised",))
-            rows[embedding].append(Row(label, arms[OURS], measurement, "supervised"))
+            rows[embedding].append(Row(label, arms[OURS], _supervised(number), "supervised"))
     return Experiment("table1", "What is learnt from", rows)
 
 
@@ -184,9 +194,7 @@ def _table2(material):
         if number:
             arm = _arm(material, f"{OURS}-{name}", label, flags)
         for embedding, of_embedding in rows.items():
-            measurement = Measurement(embedding, (material.num_labels,))
-            row = Row(label, arm, measurement, paper=paper)
-            of_embedding.append(row)
+            of_embedding.append(Row(label, arm, _frozen(material, embedding), paper=paper))
     return Experiment("table2", "What is cut", rows)
 
 
@@ -195,9 +203,7 @@ def _ablation(material):
     for name, (label, flags) in material.ablations.items():
         arms.append(_arm(material, f"{OURS}-{name}", label, flags))
     rows = {
-        embedding: [
-            Row(arm.label, arm, Measurement(embedding, (material.num_labels,))) for arm in arms
-        ]
+        embedding: [Row(arm.label, arm, _frozen(material, embedding)) for arm in arms]
         for embedding in EMBEDDINGS
     }
     return Experiment("ablation", "What a choice is worth", rows)
@@ -213,11 +219,11 @@ def _figure2(material):
     for embedding, of_embedding in rows.items():
         for name, paper in lines.items():
             arm = _objective(material, name)
-            measurement = Measurement(embedding, material.many_labels)
-            of_embedding.append(Row(arm.label, arm, measurement, paper=paper))
-        measurement = Measurement("levels", material.many_labels, ("supervised",))
+            measurements = (Measurement(embedding, material.many_labels),)
+            of_embedding.append(Row(arm.label, arm, measurements, paper=paper))
         arm = _objective(material, OURS)
-        row = Row("no pre-training", arm, measurement, "supervised", paper="supervised")
+        measurements = _supervised(*material.many_labels)
+        row = Row("no pre-training", arm, measurements, "supervised", paper="supervised")
         of_embedding.append(row)
     return Experiment("figure2", "How many labels it takes", rows, "labels")
 
@@ -252,5 +258,4 @@ def _figure3(material):
 
 
 def _point(material, arm, embedding, x, paper):
-    measurement = Measurement(embedding, (material.num_labels,))
-    return Row(arm.label, arm, measurement, x=x, paper=paper)
+    return Row(arm.label, arm, _frozen(material, embedding), x=x, paper=paper)

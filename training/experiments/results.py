@@ -1,5 +1,6 @@
 """From the reports that runs left to the numbers of tables and figures."""
 
+import itertools
 import pathlib
 
 import numpy as np
@@ -60,8 +61,9 @@ class _Reader:
 
     def row(self, row):
         found = {}
-        for seed in range(self.config.pretrain_seeds):
-            report = self._report(cells.folder_of(row.arm, seed, row.measurement))
+        seeds = range(self.config.pretrain_seeds)
+        for seed, measurement in itertools.product(seeds, row.measurements):
+            report = self._report(cells.folder_of(row.arm, seed, measurement))
             for task, rows in (report or {"tasks": {}})["tasks"].items():
                 self.metrics[task] = rows["metric"]
                 for count, cell in rows[row.encoder].items():

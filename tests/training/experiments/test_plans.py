@@ -100,6 +100,13 @@ def test_experiments_share_their_runs():
     assert len(commands[3]) == sum(map(len, commands[:3])) - 6 * 3
 
 
+def test_a_number_of_labels_is_trained_from_alone_once_for_a_table_and_a_figure():
+    config = asked("notes", table=(1,), figure=(2,), ablation=False, pretrain_seeds=1)
+    given = [options(cell.command) for cell in cells.make(config, plans.experiments(config))]
+    trained = [of["num_labels"] for of in given if of.get("protocol") == "supervised"]
+    assert sorted(trained, key=int) == ["500", "1000", "3000", "5000"]
+
+
 def test_seeds_are_run_one_after_the_other():
     config = asked("digit_scenes", pretrain_seeds=3)
     made = cells.make(config, plans.experiments(config))
