@@ -1,5 +1,7 @@
 """How scores of tasks are read and written."""
 
+EFFECTIVE_RANK = "effective rank"  # Of embeddings: no score of a task.
+
 
 def is_error(metric):
     """Whether less is better."""
@@ -7,8 +9,8 @@ def is_error(metric):
 
 
 def digits(metric):
-    """Decimals that tell scores apart: shares lie in [0, 1], errors are larger."""
-    return 1 if is_error(metric) else 3
+    """Decimals that tell scores apart: shares lie in [0, 1], errors and ranks are larger."""
+    return 1 if is_error(metric) or metric == EFFECTIVE_RANK else 3
 
 
 def spread(low, middle, high, metric):

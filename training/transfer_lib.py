@@ -75,6 +75,9 @@ def run(config, workdir):
         "recordings": {split: len(part.starts()) for split, part in splits.items()},
         "left_out": {name: why for part in splits.values() for name, why in part.left_out.items()},
         "tasks": tasks,
+        "effective_ranks": {
+            name: row.effective_rank for name, row in rows.items() if config.protocol == "frozen"
+        },
         "seconds": round(time.monotonic() - began, 1),
         "peak_memory_bytes": records.peak_memory_bytes(),
     }
@@ -84,7 +87,11 @@ def run(config, workdir):
 
 
 def _write(workdir, report):
-    records.write_text(workdir / "report.md", table(report["tasks"]))
+    text = table(report["tasks"])
+    if ranks := report["effective_ranks"]:
+        listed = ", ".join(f"{name} {rank}" for name, rank in ranks.items())
+        text += f"\nEffective rank of the embeddings, which tells of a collapse: {listed}.\n"
+    records.write_text(workdir / "report.md", text)
     pictures.save(pictures.transfer_curves(report["tasks"]), workdir / "pictures" / "transfer.png")
     # Last: it says that the run is finished.
     records.write_json(workdir / "report.json", report)

@@ -9,6 +9,7 @@ import tensorflow as tf
 import keras_s2l
 from training import end_to_end, heads
 from training.data import recordings, stream
+from training.effective_rank import effective_rank
 from training.errors import UserError
 from training.linear_probe import LinearProbe
 
@@ -73,6 +74,7 @@ class FrozenRow:
         }
         for split, embeddings in self.embeddings.items():
             _refuse_not_finite(config, split, embeddings)
+        self.effective_rank = round(effective_rank(self.embeddings["train"]), 1)
 
     def learner(self, answers):
         if self.config.head == "linear":

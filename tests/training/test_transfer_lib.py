@@ -319,6 +319,9 @@ def test_an_encoder_that_comes_with_the_package_is_used_by_its_name(tmp_path):
     report = records.read_json(tmp_path / "transfer" / "report.json")
     assert report["encoder"]["name"].startswith("keras_s2l/notes")
     assert report["tasks"]["label"]["pretrained"]["16"]["min"] == 1.0
+    (rank,) = report["effective_ranks"].values()
+    assert 1 < rank < 16
+    assert f"collapse: pretrained {rank}." in (tmp_path / "transfer" / "report.md").read_text()
 
 
 @pytest.mark.parametrize(

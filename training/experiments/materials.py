@@ -57,7 +57,7 @@ FOUR_PIECES = {"num_patches": 4, "remainder": "crop"}
 MATERIALS = {
     "notes": Material(
         "notes",
-        {"quick": 1250, "full": 20_000},
+        {"quick": 1000, "full": 20_000},
         1000,
         (500, 1000, 3000, 5000),
         {

@@ -60,11 +60,15 @@ class _Reader:
         return self.reports[folder]
 
     def row(self, row):
-        found = {}
+        found, ranks = {}, {}
         seeds = range(self.config.pretrain_seeds)
         for seed, measurement in itertools.product(seeds, row.measurements):
             report = self._report(cells.folder_of(row.arm, seed, measurement))
-            for task, rows in (report or {"tasks": {}})["tasks"].items():
+            if report is None:
+                continue
+            if row.encoder in report["effective_ranks"]:
+                ranks[str(seed)] = report["effective_ranks"][row.encoder]
+            for task, rows in report["tasks"].items():
                 self.metrics[task] = rows["metric"]
                 for count, cell in rows[row.encoder].items():
                     by_count = found.setdefault(task, {})
@@ -76,6 +80,7 @@ class _Reader:
             "x": row.x,
             "paper": row.paper,
             "scores": found,
+            "effective_ranks": ranks,
             "partial_ranks": self._partial_ranks(row),
         }
 

@@ -17,13 +17,15 @@ def of_experiment(name, experiment, metrics, embedding):
     """
     rows = experiment["rows"][embedding]
     tasks = results.tasks_of(rows, metrics)
-    header = ["", *(f"{task}, {metrics[task]}" for task in tasks), "patches in their place"]
+    of_tasks = [f"{task}, {metrics[task]}" for task in tasks]
+    header = ["", *of_tasks, "effective rank", "patches in their place"]
     lines = [header]
     for row in rows:
         for count in _counts(row):
             cells = [_cell(row["scores"].get(task, {}).get(count), metrics[task]) for task in tasks]
+            ranks = _cell(row["effective_ranks"], scores.EFFECTIVE_RANK)
             partial = _cell(row["partial_ranks"], "accuracy")
-            lines.append([_label(row, count, experiment), *cells, partial])
+            lines.append([_label(row, count, experiment), *cells, ranks, partial])
         of_paper = published.TABLES.get(name, {}).get(row["paper"], {})
         if embedding == "fc" and set(of_paper) & set(tasks):  # It measures no other embedding.
             lines.append(_of_paper(name, row["paper"], tasks))
@@ -121,4 +123,4 @@ def _of_paper(name, row, tasks):
     values = published.TABLES[name][row]
     partial = published.PARTIAL_RANKS.get(row, "") if name == "table1" else ""
     cells = [str(values.get(task, "")) for task in tasks]
-    return ["the paper, on NSynth", *cells, str(partial)]
+    return ["the paper, on NSynth", *cells, "", str(partial)]

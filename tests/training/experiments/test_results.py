@@ -53,6 +53,8 @@ def write_reports(workdir, config, lacking=()):
             records.write_text(workdir / cell.folder / "log.csv", log)
         else:
             encoders = given.get("encoders", "supervised").split(",")
+            frozen = encoders if "encoders" in given else []
+            report["effective_ranks"] = {name: 10.0 + int(given["seed"]) for name in frozen}
             report["tasks"] = {
                 task: {
                     "metric": metric,
@@ -91,6 +93,7 @@ def test_a_row_is_the_mean_over_draws_of_each_seed(tmp_path):
             both = [score(task, folder, "pretrained", "1000", draw) for draw in range(2)]
             assert row["scores"][task]["1000"][str(seed)] == pytest.approx(np.mean(both))
     assert row["partial_ranks"] == pytest.approx({str(s): 0.5 + s / 100 for s in range(6)})
+    assert row["effective_ranks"] == {str(s): 10.0 + s for s in range(6)}
     lines = gathered["experiments"]["figure2"]["rows"]["levels"]
     assert all(list(row["scores"]["pitch"]) == ["500", "1000", "3000", "5000"] for row in lines)
 
@@ -159,7 +162,7 @@ def test_what_is_surely_better_is_said_first(tmp_path):
     table = gathered["experiments"]["table1"]
     (sentence,) = tables.orderings(table, gathered["metrics"], "fc")
     assert sentence.startswith("better than untrained; calibrated; statistics of the log spectr")
-    assert "fixed permutations, 100" in sentence and "supervised, 5000 labels" in sentence
+    assert "fixed permutations, 100" in sentence and "supervised, 3000 labels" in sentence
     row = tables.of_comparisons(table, gathered["metrics"], "fc")[1]
     assert all(re.fullmatch(r"\+\d+\.\d+ \(p 0\.031\) \*", cell) for cell in row[1:])
 
@@ -257,6 +260,8 @@ def test_the_tables_of_the_page_are_those_of_results_json_and_of_the_markdown(re
         values = of_json["scores"][task]["1000"].values()
         low, middle, high = (f"{f(list(values)):.{digits}f}" for f in (min, np.median, max))
         assert cell == f"{low} ← {middle} → {high}"
+    assert table[0][-2:] == ["effective rank", "patches in their place"]
+    assert line[-2:] == ["10.0 ← 12.5 → 15.0", ""]
     of_paper = table[table.index(line) + 1]
     assert of_paper[:4] == ["the paper, on NSynth", "0.75", "0.7", "144.5"]
     count = len(cells.make(CONFIG, plans.experiments(CONFIG)))
