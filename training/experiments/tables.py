@@ -52,32 +52,39 @@ def of_comparisons(experiment, metrics, embedding):
 def orderings(experiment, metrics, embedding):
     """Sentences: than what the method is surely better, than what worse, and what is not told.
 
-    Tasks stand behind a row where it is not so on all of them.
+    Tasks stand behind a row where it is not so on all of them, and where the method is worse the
+    effective ranks of both: a collapse would be a reason.
     """
     rows = experiment["rows"][embedding]
     ours = _ours(rows)
-    found = {"better than": [], "worse than": [], "not told from": []}
-    for row in rows:
-        for task in ours["scores"] if row is not ours else ():
+    tasks = list(ours["scores"])
+    found = {"better than": {}, "worse than": {}, "not told from": {}}
+    for row in (row for row in rows if row is not ours):
+        for task in tasks:
             compared = _compared(ours, row, task, metrics[task])
             if compared is None:
                 continue
             verdict = "better than" if compared["better"] > 0 else "worse than"
             if compared["p"] >= ALPHA:
                 verdict = "not told from"
-            found[verdict].append((row["label"], task))
+            found[verdict].setdefault(row["label"], (row, []))[1].append(task)
     sentences = []
-    for verdict, pairs in found.items():
-        by_label = {}
-        for label, task in pairs:
-            by_label.setdefault(label, []).append(task)
-        listed = "; ".join(
-            label if len(of) == len(ours["scores"]) else f"{label} ({', '.join(of)})"
-            for label, of in by_label.items()
-        )
+    for verdict, by_label in found.items():
+        listed = []
+        for label, (row, on) in by_label.items():
+            behind = [", ".join(on)] * (len(on) < len(tasks))
+            if verdict == "worse than" and row["effective_ranks"] and ours["effective_ranks"]:
+                ranks = [_middle(of["effective_ranks"]) for of in (ours, row)]
+                behind.append(f"effective rank {ranks[0]} against {ranks[1]}")
+            listed.append(f"{label} ({'; '.join(behind)})" if behind else label)
         if listed:
-            sentences.append(f"{verdict} {listed}")
+            sentences.append(f"{verdict} {'; '.join(listed)}")
     return sentences
+
+
+def _middle(ranks):
+    """The median over seeds."""
+    return f"{results.spread(ranks)[1]:.1f}"
 
 
 def _ours(rows):

@@ -167,6 +167,29 @@ def test_what_is_surely_better_is_said_first(tmp_path):
     assert all(re.fullmatch(r"\+\d+\.\d+ \(p 0\.031\) \*", cell) for cell in row[1:])
 
 
+def test_beside_what_is_better_than_the_method_stand_the_effective_ranks():
+    def row(label, arm, rank, **scores):
+        by_seed = {
+            task: {"1000": {str(seed): value + seed / 1000 for seed in range(6)}}
+            for task, value in scores.items()
+        }
+        ranks = dict.fromkeys("012345", rank)
+        row = {"label": label, "arm": arm, "encoder": "pretrained", "scores": by_seed}
+        return {**row, "effective_ranks": ranks}
+
+    rows = [
+        row("ours", "perturbed", 8.0, family=0.5, instrument=0.5),
+        row("better", "mean_squared_error", 22.0, family=0.6, instrument=0.6),
+        row("better at one", "soft_rank", 9.0, family=0.6, instrument=0.4),
+    ]
+    metrics = dict.fromkeys(("family", "instrument"), "accuracy")
+    assert tables.orderings({"rows": {"fc": rows}}, metrics, "fc") == [
+        "better than better at one (instrument)",
+        "worse than better (effective rank 8.0 against 22.0); "
+        "better at one (family; effective rank 8.0 against 9.0)",
+    ]
+
+
 class Page(html.parser.HTMLParser):
     """What a page shows, and whatever it would load."""
 
