@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_s2l import _checks
 from keras_s2l.encoders import PatchEncoder
-from keras_s2l.normalization import MOMENTUM, FusedBatchNormalization
+from keras_s2l.normalization import FusedBatchNormalization
 
 
 def alexnet_backbone(
@@ -177,9 +177,7 @@ def _block(x, number, width, kernel, strides, synchronized):
     x = convolution(
         width, kernel, strides, padding="same", use_bias=False, name=f"convolution_{number}"
     )(x)
-    x = FusedBatchNormalization(
-        momentum=MOMENTUM, synchronized=synchronized, name=f"normalization_{number}"
-    )(x)
+    x = FusedBatchNormalization(synchronized=synchronized, name=f"normalization_{number}")(x)
     return keras.layers.ReLU(name=f"block_{number}")(x)
 
 

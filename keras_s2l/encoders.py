@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_s2l import _checks
 from keras_s2l._nested import restored
-from keras_s2l.normalization import MOMENTUM, FusedBatchNormalization
+from keras_s2l.normalization import FusedBatchNormalization
 
 
 def note_backbone(widths=(32, 64, 64, 128, 128), synchronized=False, name="note_backbone"):
@@ -37,9 +37,7 @@ def note_backbone(widths=(32, 64, 64, 128, 128), synchronized=False, name="note_
         x = keras.layers.Conv2D(
             width, 3, strides, padding="same", use_bias=False, name=f"convolution_{number}"
         )(x)
-        x = FusedBatchNormalization(
-            momentum=MOMENTUM, synchronized=synchronized, name=f"normalization_{number}"
-        )(x)
+        x = FusedBatchNormalization(synchronized=synchronized, name=f"normalization_{number}")(x)
         x = keras.layers.ReLU(name=f"block_{number}")(x)
     x = keras.layers.GlobalAveragePooling2D(name="features")(x)
     return keras.Model(inputs, x, name=name)

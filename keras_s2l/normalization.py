@@ -3,11 +3,6 @@
 import keras
 from keras import ops
 
-# Of the moving averages of our backbones. Keras's 0.99 follows a hundred steps behind, when a
-# network that still learns has moved on: after 2000 steps of ten bands of notes 51 % of the
-# held-out patches were put in their place, and 68 % with averages that belong to the weights.
-MOMENTUM = 0.9
-
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
