@@ -17,6 +17,7 @@ from keras_s2l.ranking.perturbed_rank import PerturbedRank, perturbed_rank
 from keras_s2l.losses import FenchelYoungRankLoss, SoftRankLoss
 from keras_s2l.losses import PermutationCrossEntropy, ScoreMeanSquaredError
 from keras_s2l.metrics import ExactOrderAccuracy, KendallTau, PatchAccuracy, SpearmanRho
+from keras_s2l.precise_statistics import PreciseBatchStatistics
 from keras_s2l.multi_worker import MultiWorkerFit
 from keras_s2l.model import ShuffleToLearn
 from keras_s2l.waveforms import WaveformEncoder

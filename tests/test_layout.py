@@ -25,7 +25,7 @@ STAGES = (
         "losses",
         "metrics",
     ),
-    *("multi_worker", "pretext_model", "model", "waveforms"),
+    *("precise_statistics", "multi_worker", "pretext_model", "model", "waveforms"),
     *("_archives", "handles", "_saved_models", "hub", "encoder_files", "pretrained_encoders"),
 )
 

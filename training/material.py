@@ -21,6 +21,7 @@ from training.errors import UserError
 from training.recipes import RECIPES
 
 EVALUATION_BATCH_SIZE = 256
+STATISTICS_BATCHES = 20
 NUM_PICTURED = 3
 VERSION = 1  # One more whenever the same front-end comes to give other spectrograms.
 
@@ -157,6 +158,26 @@ def batches_of(config, kind, examples, begin, end, share=WHOLE):
     return stream.example_stream(
         examples, task, config.batch_size, config.seed, begin, end, config.data_service, share
     )
+
+
+def statistics_of(config, kind, examples, step):
+    """Inputs like those of a step and of the next ones, as batch normalisation is to see them.
+
+    Args:
+        config: `PretrainConfig`.
+        kind, examples: As of `Material`.
+        step: Of which model.
+
+    Yields:
+        `STATISTICS_BATCHES` batches of what the model slices, whole on every worker.
+    """
+    here = dataclasses.replace(config, data_service="")
+    for batch in batches_of(here, kind, examples, step, step + STATISTICS_BATCHES):
+        if objectives.is_contrastive(config):
+            yield batch[:, 0]  # Of views, which vary alike.
+        else:
+            x, _ = batch
+            yield x["input"] if isinstance(x, dict) else x
 
 
 def validation_of(config, kind, examples, share=WHOLE):

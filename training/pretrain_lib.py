@@ -8,6 +8,7 @@ import time
 
 import keras
 
+import keras_s2l
 from training import (
     board,
     callbacks,
@@ -142,8 +143,14 @@ def _fit(config, workdir, model, start, loaded, checkpoints, first_step):
     sums = checkpoints.sums(start) if start else ()
     if sums:  # Keras makes the variables of metrics at their first batch.
         model.evaluate(validation, steps=1, verbose=0)
+    precise = keras_s2l.PreciseBatchStatistics(
+        lambda: material.statistics_of(
+            config, loaded.kind, loaded.examples, int(model.optimizer.iterations.numpy())
+        )
+    )
     in_order = [
         first_step,
+        precise,
         taken,
         callbacks.GoOnWithInterval(sums),
         callbacks.RefuseNan(),
