@@ -65,7 +65,7 @@ def take_statistics(model, batches):
         return
     averages = [weight for layer in layers for weight in layer.non_trainable_weights]
     of_batches = []
-    with _last_batch_only(layers):
+    with _last_batch_only(layers), _unchanged(_others(model, averages)):
         for batch in batches:
             model(batch, training=True)
             of_batches.append([keras.ops.convert_to_numpy(average) for average in averages])
@@ -73,6 +73,21 @@ def take_statistics(model, batches):
         raise ValueError("`batches` must give batches of inputs. Received none")
     for average, values in zip(averages, zip(*of_batches)):
         average.assign(np.mean(values, axis=0, dtype="float64"))
+
+
+def _others(model, averages):
+    """What else a call in training mode changes: the states from which layers draw."""
+    taken = {id(average) for average in averages}
+    return [weight for weight in model.non_trainable_variables if id(weight) not in taken]
+
+
+@contextlib.contextmanager
+def _unchanged(variables):
+    """Gives them back what they hold."""
+    values = [keras.ops.copy(variable) for variable in variables]
+    yield
+    for variable, value in zip(variables, values):
+        variable.assign(value)
 
 
 @contextlib.contextmanager
