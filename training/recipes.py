@@ -12,7 +12,7 @@ def notes():
 
     Command: python -m training.pretrain --recipe=notes --workdir=runs/notes
     Hardware: two CPU cores, 3 GiB of memory, 460 MB of disk; 4 to 7 minutes.
-    Expect: 64 to 65 % of the patches of held-out notes in their place (chance 10 %); what the
+    Expect: 70 % of the patches of held-out notes in their place (one seed; chance 10 %); what the
     encoder is worth is in README.md.
     """
     return PretrainConfig(recipe="notes")
