@@ -18,7 +18,7 @@ def of_experiment(name, experiment, metrics, embedding):
     rows = experiment["rows"][embedding]
     tasks = results.tasks_of(rows, metrics)
     of_tasks = [f"{task}, {metrics[task]}" for task in tasks]
-    header = ["", *of_tasks, "effective rank", "patches in their place"]
+    header = ["", *of_tasks, scores.EFFECTIVE_RANK, "patches in their place"]
     lines = [header]
     for row in rows:
         for count in _counts(row):
