@@ -14,7 +14,7 @@ class DemoConfig:
     data_dir: str | None = flag(
         None, "where prepared data sets lie, instead of your TFDS folder", True
     )
-    steps: int = flag(2000, "training steps, two thirds of the recipe's")
+    steps: int = flag(1500, "training steps, half of the recipe's")
     num_labels: tuple[int, ...] | None = flag(None, "sizes of the labelled sets")
     seeds: int | None = flag(3, "draws of each labelled set")
     seed: int | None = flag(None, "everything follows from it")
