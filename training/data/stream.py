@@ -38,7 +38,7 @@ def ends_at_once(batches):
 
     Where cores are busy the end of an iterator now and then waits until it wakes: for up to two
     thirds of the time the iterator ran, a minute at most. Without it a map makes as many batches at
-    a time as there are threads, 16 at most.
+    a time as there are cores, 16 at most.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -118,10 +118,10 @@ def _seeds(results):
         for row in (row for rows in experiment["rows"].values() for row in rows):
             of_tasks = [seeds for of in row["scores"].values() for seeds in of.values()]
             counts |= {len(seeds) for seeds in of_tasks} or {0}
-    if len(counts) == 1:
-        (count,) = counts
-        return str(asked) if count == asked else f"{count} of {asked}"
-    return f"{min(counts)} to {max(counts)} of {asked}"
+    if counts == {asked}:
+        return str(asked)
+    measured = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+    return f"{measured} of {asked}"
 
 
 def _section(name, experiment, metrics):
