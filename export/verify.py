@@ -115,6 +115,7 @@ def _trainability(loaded, expected):
 
 
 def _loss(outputs):
+    """One that no output of a batch cancels, normalised or not."""
     return tf.reduce_mean(tf.square(outputs - tf.roll(outputs, 1, axis=0) + outputs))
 
 
