@@ -37,6 +37,7 @@ def score(task, folder, encoder, count, draw):
 def write_reports(workdir, config, lacking=()):
     """What the programs of all cells would leave."""
     experiments = plans.experiments(config)
+    environment = records.environment()
     for cell in cells.make(config, experiments):
         records.write_json(
             workdir / f"{cell.folder}.json",
@@ -44,7 +45,6 @@ def write_reports(workdir, config, lacking=()):
         )
         if cell.kind in (cells.PREPARE, cells.EXPORT) or cell.folder in lacking:
             continue
-        environment = records.environment()
         given = dict(a.removeprefix("--").split("=", 1) for a in cell.command[1:])
         report = {"environment": environment}
         if cell.kind == cells.PRETRAIN:
