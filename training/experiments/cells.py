@@ -237,17 +237,21 @@ class Runner:
         return record["seconds"]
 
     def _say(self, cell, done, total, waiting):
-        left = [*waiting, *self.running]
-        known = {kind: sum(of) / len(of) for kind, of in self.taken.items()}
-        mean = sum(known.values()) / len(known)
-        seconds = sum(known.get(other.kind, mean) for other in left) / self.jobs
-        for _, began in self.running.values():
-            seconds -= (time.monotonic() - began) / self.jobs
         print(
             f"{done} of {total}, {cell.folder}: {self.taken[cell.kind][-1]:.0f} s; "
-            f"{_minutes(time.monotonic() - self.began)}, about {_minutes(max(seconds, 0))} left",
+            f"{_minutes(time.monotonic() - self.began)}, {self._left([*waiting, *self.running])}",
             flush=True,
         )
+
+    def _left(self, cells):
+        """What is known of the time that cells still take, from those of the same kind."""
+        mean = {kind: sum(of) / len(of) for kind, of in self.taken.items()}
+        unknown = dict.fromkeys(cell.kind for cell in cells if cell.kind not in mean)
+        if unknown:
+            return f"how long the rest takes is known after the first {', '.join(unknown)}"
+        seconds = sum(mean[cell.kind] for cell in cells)
+        seconds -= sum(time.monotonic() - began for _, began in self.running.values())
+        return f"about {_minutes(max(seconds, 0) / self.jobs)} left"
 
     @contextlib.contextmanager
     def _stopped_together(self):

@@ -37,6 +37,14 @@ def test_what_is_done_is_not_done_again_and_what_needs_it_comes_after(tmp_path, 
     assert "3 of 4 programs are done already" in capsys.readouterr().out
 
 
+def test_time_left_is_told_once_a_program_of_each_kind_has_ended(tmp_path, capsys):
+    some = [cell("a"), cell("b", kind=TRANSFER, needs="a"), cell("c", needs="b")]
+    Runner(tmp_path, jobs=1).run(some)
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first.endswith("0 min, how long the rest takes is known after the first transfer")
+    assert [line.endswith("about 0 min left") for line in others] == [True, True]
+
+
 def test_a_program_that_fails_is_one_line_and_the_same_command_goes_on(tmp_path):
     some = [cell("a"), cell("b", "--fail_once=1"), cell("c", needs="b")]
     with pytest.raises(UserError, match=r"b ended with status 1: error: the first time it fails"):
