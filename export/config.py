@@ -18,7 +18,7 @@ class ExportConfig:
         "", "in place of workdir WORKDIR/checkpoints/step_….weights.h5 of any run", True
     )
     embedding: str = flag(
-        "", "what it gives where nothing else is asked for, not what the run says"
+        "", "embedding that it gives where none is asked for, in place of the run's"
     )
     overwrite: bool = flag(False, "replace an earlier export")
     formats: tuple[str, ...] = flag(

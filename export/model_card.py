@@ -9,7 +9,7 @@ import keras
 from export.saved_model import DEFAULT
 from keras_s2l.pretext_model import EMBEDDINGS
 from training import records
-from training.config import NOT_STATED_IN_THE_PAPER, OF_PICTURES, OF_SOUNDS
+from training.config import NOT_OF_VIEWS, NOT_STATED_IN_THE_PAPER, OF_PICTURES, OF_SOUNDS
 from training.data import RENDERED
 from training.recipes import RECIPES
 
@@ -72,6 +72,8 @@ def _choices(config, kind):
     """What the paper does not state and the run depends on."""
     only = {field.name: field.metadata.get("only", {}) for field in dataclasses.fields(config)}
     of_others = OF_PICTURES if kind == "audio" else ("floor", *OF_SOUNDS)
+    if config.objective == "contrastive":
+        of_others += NOT_OF_VIEWS
     return [
         name
         for name in NOT_STATED_IN_THE_PAPER

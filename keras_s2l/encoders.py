@@ -13,8 +13,8 @@ from keras_s2l.normalization import FusedBatchNormalization
 def note_backbone(widths=(32, 64, 64, 128, 128), synchronized=False, name="note_backbone"):
     """A small convolutional network for patches of note spectrograms.
 
-    Each block is a 3 x 3 convolution that halves the time and, while there is more than one bin,
-    the frequency, with batch normalisation and ReLU. It ends in an average over all positions.
+    Each block is a 3 x 3 convolution that halves the time and, but for the first, the
+    frequency, with batch normalisation and ReLU. It ends in an average over all positions.
     Trains on two CPU cores. (The paper uses AlexNet, of widths that it does not state.)
 
     Args:
@@ -114,6 +114,9 @@ class PatchEncoder(keras.layers.Layer):
 
     Input shape: `(batch, num_patches, *patch_shape)`.
     Output shape: `(batch, num_patches, features)`.
+
+    Raises:
+        ValueError: If `backbone` is not a Keras model or layer.
 
     Example:
     >>> PatchEncoder(note_backbone())(np.zeros((2, 10, 98, 6, 1))).shape   # (2, 10, 128)

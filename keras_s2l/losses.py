@@ -51,8 +51,8 @@ class FenchelYoungRankLoss(keras.losses.Loss):
     reaches 0.
 
     Raises:
-        ValueError: If an argument has another value, the shapes differ, or a row of `order` is seen
-            not to be a permutation.
+        ValueError: If an argument has another value, the shapes differ, scores are not floats, or a
+            row of `order` is seen not to be a permutation.
 
     Example:
     >>> loss = FenchelYoungRankLoss()
@@ -89,7 +89,17 @@ class FenchelYoungRankLoss(keras.losses.Loss):
 
         Args:
             draws: Floating tensor `(batch, num_samples, n)` of noise of scale 1, or None to draw.
+
+        Raises:
+            ValueError: If the loss is in closed form, or takes another number of samples.
         """
+        expected = keras.KerasTensor((None, self.num_samples, None))
+        closed_form = self.num_samples is None
+        if draws is not None and (closed_form or not _checks.same_shape(draws, expected)):
+            raise ValueError(
+                "`draws` must have shape (batch, num_samples, n), for a loss that samples. "
+                f"Received: draws of shape {tuple(draws.shape)}, num_samples={self.num_samples}"
+            )
         self._draws = draws
         try:
             yield
@@ -150,8 +160,8 @@ class SoftRankLoss(keras.losses.Loss):
     absent, and `scores` of the same shape.
 
     Raises:
-        ValueError: If an argument has another value, the shapes differ, or a row of `order` is seen
-            not to be a permutation.
+        ValueError: If an argument has another value, the shapes differ, scores are not floats, or a
+            row of `order` is seen not to be a permutation.
 
     Example:
     >>> SoftRankLoss()(np.array([[0, 1, 2]]), np.array([[1.0, 2.0, 9.0]]))   # 0.0
@@ -199,7 +209,8 @@ class ScoreMeanSquaredError(keras.losses.Loss):
     absent, and `scores` of the same shape.
 
     Raises:
-        ValueError: If the shapes differ, or a row of `order` is seen not to be a permutation.
+        ValueError: If the shapes differ, scores are not floats, or a row of `order` is seen not to
+            be a permutation.
 
     Example:
     >>> ScoreMeanSquaredError()(np.array([[0, 1, 2]]), np.array([[0.0, 1.0, 5.0]]))   # 3.0
@@ -233,7 +244,8 @@ class PermutationCrossEntropy(keras.losses.Loss):
     it has no class), and `logits` `(batch, num_permutations)`.
 
     Raises:
-        ValueError: If `permutations` are not distinct permutations, or the shapes do not fit.
+        ValueError: If `permutations` are not distinct permutations, the shapes do not fit, or
+            logits are not floats.
 
     Example:
     >>> loss = PermutationCrossEntropy([[0, 1], [1, 0]])

@@ -175,6 +175,11 @@ class ShuffleToLearn(PretextModel):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         order, scores = self._order_and_scores(y, y_pred)
         draws = x.get("draws") if isinstance(x, dict) else None
+        if draws is not None and not hasattr(self.loss, "using"):
+            raise ValueError(
+                "`draws` beside the input are for `FenchelYoungRankLoss(num_samples=…)`. Received: "
+                f"loss={self.loss!r}"
+            )
         with contextlib.nullcontext() if draws is None else self.loss.using(draws):
             return super().compute_loss(x, order, scores, sample_weight, training)
 

@@ -23,6 +23,9 @@ class PreciseBatchStatistics(keras.callbacks.Callback):
         batches: A function that gives batches of inputs, as the model is called with: some thousand
             examples that vary as in training. It is called each time.
 
+    Raises:
+        ValueError: At an evaluation, if `batches` gives none.
+
     Example:
     >>> precise = PreciseBatchStatistics(lambda: np.split(spectrograms[:1280], 20))
     >>> model.fit(spectrograms, validation_data=(held_out,), callbacks=[precise])

@@ -69,6 +69,10 @@ class PatchShuffle(keras.layers.Layer):
     `shuffled[b, i] == patches[b, order[b, i]]`. `order` is the label: sorting the patches by rank
     restores the input.
 
+    Raises:
+        ValueError: If `permutations` are not distinct permutations, or not of as many patches as
+            the inputs have.
+
     Example:
     >>> patches = np.random.rand(2, 10, 98, 6, 1)
     >>> shuffled, order = PatchShuffle(seed=0)(patches)
@@ -97,8 +101,8 @@ class PatchShuffle(keras.layers.Layer):
         if self.permutations is not None:
             if num_patches != self.permutations.shape[1]:
                 raise ValueError(
-                    f"`permutations` of {self.permutations.shape[1]} patches do not fit inputs of "
-                    f"{num_patches} patches"
+                    f"The inputs must have {self.permutations.shape[1]} patches, as the "
+                    f"`permutations` have. Received: {num_patches} patches"
                 )
             chosen = keras.random.randint(
                 (batch,), 0, len(self.permutations), seed=self.seed_generator

@@ -75,6 +75,13 @@ def test_only_the_flags_file_and_mains_touch_flags(path):
     assert not [name for name in imports(path) if name.startswith("absl")]
 
 
+def test_every_public_name_is_in_the_readme():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    names = [name for name, value in vars(keras_s2l).items() if callable(value) and name[0] != "_"]
+    assert len(names) >= 18
+    assert not [name for name in names if f"`{name}`" not in readme]
+
+
 def test_every_public_name_says_what_it_is_by_an_example():
     items = [value for name, value in vars(keras_s2l).items() if not name.startswith("_")]
     items = [item for item in items if callable(item)]

@@ -76,7 +76,7 @@ def layers(answers, config):
 
 
 def make_optimizer(config):
-    """AdamW with a decoupled decay of 1 % of the weights a step: many features, few labels."""
+    """AdamW, whose first decay is 1 % of the weights: many features, few labels."""
     learning_rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.head_steps)
     return keras.optimizers.AdamW(learning_rate, weight_decay=config.head_weight_decay)
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from training import models, objectives
-from training.config import OF_PICTURES, OF_SOUNDS
+from training.config import NOT_OF_VIEWS, OF_PICTURES, OF_SOUNDS
 from training.data import recordings, stream
 from training.data.augmentation import Augmentation
 from training.data.examples import as_inputs
@@ -81,12 +81,18 @@ def load(config, data_set):
 
 
 def _refuse_what_does_nothing(config, kind):
-    """Raises `UserError` for variations, other than the recipe's, of examples of another kind."""
+    """Raises `UserError` for variations, other than the recipe's, that examples are not given."""
     recipe = RECIPES[config.recipe]()
-    for name in OF_PICTURES if kind == "audio" else OF_SOUNDS:
-        if getattr(config, name) != getattr(recipe, name):
+    changed = [n for n in OF_SOUNDS + OF_PICTURES if getattr(config, n) != getattr(recipe, n)]
+    for name in changed:
+        if name in (OF_PICTURES if kind == "audio" else OF_SOUNDS):
             others = "pictures and clips" if kind == "audio" else "sounds"
             raise UserError(f"--{name} is for {others}. Received: --data={config.data}.")
+        if objectives.is_contrastive(config) and name in NOT_OF_VIEWS:
+            raise UserError(
+                f"--{name} does nothing with --objective=contrastive, whose views vary in ways of "
+                "their own: leave it out."
+            )
 
 
 def _share(part, config):

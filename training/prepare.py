@@ -16,8 +16,8 @@ def main():
     config = changed(DataConfig(), flags.given(DataConfig))
     if config.validation:
         raise UserError(
-            "--validation is for training.pretrain and training.transfer: what is prepared holds "
-            "all splits."
+            "--validation is for training.pretrain, training.transfer and training.reproduce: what "
+            "is prepared holds all splits."
         )
     builder = sets.prepare(config)
     if builder is None:

@@ -11,6 +11,7 @@ import tqdm
 import keras_s2l
 from keras_s2l import pretrained_encoders
 from training import distribution, heads, pictures, records, scores, transfer_rows
+from training.config import HEAD_NOT_STATED_IN_THE_PAPER
 from training.data import decoding, sets
 from training.errors import UserError
 
@@ -59,7 +60,7 @@ def run(config, workdir):
             f"training recordings of --data={config.data}."
         )
     if is_chief:
-        records.write_config(workdir, asked)
+        records.write_config(workdir, asked, HEAD_NOT_STATED_IN_THE_PAPER)
     drawn = [labelled_set(num_recordings, config, draw) for draw in range(config.seeds)]
     with distribution.loss_of_a_worker_is_one_line(strategy, lambda: "it begins anew"):
         rows = transfer_rows.make(config, metadata, splits, drawn)
@@ -147,7 +148,8 @@ def _decoding_settings(expected):
 def _refuse_other_kind(config, expected, kind):
     if expected["kind"] != kind:
         raise UserError(
-            f"--encoder={config.encoder} takes {expected['kind']}, --data={config.data} is {kind}."
+            f"--encoder={config.encoder} takes {expected['kind']}, --data={config.data} is {kind}: "
+            "give data or an encoder of the other's kind."
         )
 
 
@@ -159,7 +161,7 @@ def _refuse_one_class(config, tasks, splits):
             if not task.multi_label and len(np.unique(labels)) < 2:
                 raise UserError(
                     f"The {split} split of --data={config.data} holds one class of {name} alone: "
-                    "there is nothing to tell apart."
+                    "there is nothing to tell apart. Each split must have two classes or more."
                 )
 
 

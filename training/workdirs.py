@@ -1,7 +1,5 @@
 """Whose run a workdir holds: its settings, its data, and whether it has ended."""
 
-import dataclasses
-
 from training import records
 from training.config import MAY_CHANGE, changed
 from training.data.examples import Form
@@ -27,7 +25,7 @@ def resume_config(workdir, recipe_config, changes):
     if stored is None:
         return changed(recipe_config, changes)
     refuse_other_settings(workdir, stored, changes)
-    return dataclasses.replace(stored, **changes)
+    return changed(stored, changes)
 
 
 def refuse_other_settings(workdir, stored, settings):

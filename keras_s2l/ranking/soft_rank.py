@@ -78,10 +78,10 @@ def _forward(scores, strength, mask=None, *, regularization, direction, axis):
         ranks, blocks = ops.cond(
             one_block,
             lambda: _linear_ranks(deviation, present, count, strength),
-            lambda: _pooled_ranks(values, present, count, strength, regularization),
+            lambda: _pooled_ranks(values, count, strength, regularization),
         )
     else:
-        ranks, blocks = _pooled_ranks(values, present, count, strength, regularization)
+        ranks, blocks = _pooled_ranks(values, count, strength, regularization)
     return ranks_from_rows(ranks, present, undefined, scores, axis), strength, mask, ranks, blocks
 
 
@@ -109,7 +109,7 @@ def _backward(upstream, strength, mask, ranks, blocks, *, regularization, direct
 _soft_ranks = differentiable(_forward, _backward)
 
 
-def _pooled_ranks(values, present, count, strength, regularization):
+def _pooled_ranks(values, count, strength, regularization):
     """Ranks of rows and, as the number of its block, the place where the block of each starts."""
     ordered = computed_once(sorting.descending(values), alive(values))
     places = ops.arange(ops.shape(values)[1], dtype="int32")[None]

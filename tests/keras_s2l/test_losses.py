@@ -405,3 +405,8 @@ def test_draws_that_are_given_are_the_noise():
         np.testing.assert_allclose(loss(order, scores), expected, rtol=1e-10)
     other = loss(order, scores)  # Its own again.
     assert (np.abs(other - expected) > 1e-6).all()
+    closed_form = FenchelYoungRankLoss()
+    for given, wrong in [(closed_form, draws), (loss, draws[:, :6]), (loss, draws[0])]:
+        message = r"shape \(batch, num_samples, n\), for a loss that samples"
+        with pytest.raises(ValueError, match=message), given.using(wrong):
+            pass

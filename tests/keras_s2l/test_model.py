@@ -12,7 +12,14 @@ import pytest
 import tensorflow as tf
 
 import keras_s2l
-from keras_s2l import FenchelYoungRankLoss, Patches, ShuffleToLearn, image_backbone, note_backbone
+from keras_s2l import (
+    FenchelYoungRankLoss,
+    Patches,
+    ScoreMeanSquaredError,
+    ShuffleToLearn,
+    image_backbone,
+    note_backbone,
+)
 from tests.replicas import run_on_two_replicas
 from tests.training.processes import run_on_two_workers
 
@@ -397,6 +404,9 @@ def test_a_pipeline_may_draw_all_that_is_random():
         batches = tf.data.Dataset.from_tensors((drawn, order))
         losses.append(model.fit(batches.repeat(3), verbose=0, shuffle=False).history["loss"])
     assert losses[0] == losses[1]
+    model.compile("sgd", ScoreMeanSquaredError(), jit_compile=False)
+    with pytest.raises(ValueError, match="`draws` beside the input are for `FenchelYoungRankLoss"):
+        model.fit(batches, verbose=0)
 
 
 def test_its_precision_reaches_its_layers_and_comes_back(tmp_path):

@@ -124,6 +124,13 @@ def test_variations_of_another_kind_of_example_are_refused(recipe, make, changes
         material.load(config_of(recipe, **changes), make())
 
 
+@pytest.mark.parametrize("changes", [{"min_time": 0.9}, {"max_shift": 3}])
+def test_variations_that_views_do_not_have_are_refused(changes):
+    config = config_of("notes", objective="contrastive", **changes)
+    with pytest.raises(UserError, match=f"--{next(iter(changes))} does nothing with --objective"):
+        material.load(config, of_sounds(waveforms(8)))
+
+
 def test_orders_of_an_evaluation_are_permutations_and_always_the_same():
     config = config_of("notes")
     orders = material.fixed_orders(config, 6)

@@ -74,6 +74,14 @@ def test_other_settings_are_refused_by_name(tmp_path):
         workdirs.resume_config(tmp_path, PretrainConfig(), {"seed": 1, "sigma": 2.0})
 
 
+def test_what_does_nothing_is_refused_in_a_new_workdir_and_where_a_run_goes_on(tmp_path):
+    records.write_config(tmp_path / "old", PretrainConfig(data="folder", folder="/old"))
+    for workdir in ("old", "new"):
+        with pytest.raises(UserError, match="--soundfont is for --data=notes"):
+            folder = PretrainConfig(data="folder", folder="/old")
+            workdirs.resume_config(tmp_path / workdir, folder, {"soundfont": "a.sf2"})
+
+
 def test_what_says_where_data_lie_may_change(tmp_path):
     records.write_config(tmp_path, PretrainConfig(data="folder", folder="/old", seed=9))
     moved = {"folder": "/new", "cache_dir": "/cache", "data_service": "grpc://other:1"}

@@ -10,6 +10,7 @@ from training.config.pretrain import (
     AXES,
     BACKBONES,
     MAY_CHANGE,
+    NOT_OF_VIEWS,
     NOT_STATED_IN_THE_PAPER,
     OBJECTIVES,
     OF_PICTURES,
@@ -21,4 +22,10 @@ from training.config.pretrain import (
 )
 from training.config.reproduce import ReproduceConfig
 from training.config.soak import SoakConfig
-from training.config.transfer import ENCODERS, HEADS, PROTOCOLS, TransferConfig
+from training.config.transfer import (
+    ENCODERS,
+    HEAD_NOT_STATED_IN_THE_PAPER,
+    HEADS,
+    PROTOCOLS,
+    TransferConfig,
+)

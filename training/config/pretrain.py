@@ -124,7 +124,10 @@ class PretrainConfig(DataConfig, DevicesConfig):
         if self.channels not in (1, 3):
             raise UserError(f"--channels must be 1 or 3. Received: {self.channels}.")
         if self.objective == "contrastive" and self.batch_size < 2:
-            raise UserError("--batch_size must be at least 2 for --objective=contrastive.")
+            raise UserError(
+                "--batch_size must be at least 2 for --objective=contrastive. Received: "
+                f"{self.batch_size}."
+            )
         for name in ("min_time", "min_frequency", "min_area", "data_share"):
             if not 0 < getattr(self, name) <= 1:
                 raise UserError(
@@ -133,9 +136,15 @@ class PretrainConfig(DataConfig, DevicesConfig):
         if self.grid and min(self.grid) < 1:
             raise UserError(f"--grid must be numbers above 0, such as 3,3. Received: {self.grid}.")
         if self.total_patches < 2:
-            raise UserError("There must be 2 patches or more: one alone is always in order.")
+            raise UserError(
+                "There must be 2 patches or more, one alone is always in order: set --num_patches "
+                f"or --grid. Received: {self.total_patches}."
+            )
         if self.objective == "cross_entropy" and self.num_permutations < 2:
-            raise UserError("--num_permutations must be at least 2, for each is a class.")
+            raise UserError(
+                "--num_permutations must be at least 2, for each is a class. Received: "
+                f"{self.num_permutations}."
+            )
         for name in ("learning_rate", "sigma", "strength", "temperature"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"--{name} must be above 0. Received: {getattr(self, name)}.")
@@ -157,10 +166,12 @@ MAY_CHANGE = (
 # How examples vary, of the one kind and of the others.
 OF_SOUNDS = ("max_shift", "max_gain_db", "min_snr_db", "min_time", "min_frequency")
 OF_PICTURES = ("min_area",)
+# Views of a contrastive learner are parts and shifts of its own.
+NOT_OF_VIEWS = ("max_shift", "min_snr_db", "min_time", "min_frequency", "min_area")
 
 # Choices of ours, which the run's records name as such.
 NOT_STATED_IN_THE_PAPER = (
     *("floor", "gap", "hidden_units", "jitter", "max_gain_db", "max_shift", "min_area"),
-    *("min_frequency", "min_snr_db", "min_time", "normalize"),
+    *("min_frequency", "min_snr_db", "min_time", "normalize", "remainder"),
     *("num_samples", "seed", "sigma", "strength", "temperature"),
 )

@@ -14,6 +14,12 @@ OF_TRAINED_HEADS = ("head_steps", "learning_rate", "head_batch_size", "strategy"
 ENCODERS = ("pretrained", "untrained", "calibrated", "statistics")
 
 
+# Choices of ours, which the records name as such: of the head the paper states its three layers.
+HEAD_NOT_STATED_IN_THE_PAPER = (
+    *("head_units", "head_steps", "learning_rate", "head_batch_size", "head_weight_decay"),
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class TransferConfig(DataConfig, DevicesConfig):
     """A transfer run. What its encoder takes says how files are decoded."""
@@ -51,7 +57,7 @@ class TransferConfig(DataConfig, DevicesConfig):
     )
     head_units: int = flag(128, "width of the two hidden layers of the head", head=("mlp",))
     head_steps: int = flag(300, "training steps of each mlp, or of encoder and head together")
-    learning_rate: float = flag(1e-3, "of Adam, falling to 0 along half a cosine")
+    learning_rate: float = flag(1e-3, "of AdamW, falling to 0 along half a cosine")
     head_batch_size: int = flag(128, "examples in a step, over all devices")
     head_weight_decay: float = 10.0  # Times the learning rate, a step.
 

@@ -103,9 +103,10 @@ def refuse_corrupt(corrupt, num_seen, num_all, what, mend):
 def decode(path, kind, settings, sound=None):
     """Decodes a file.
 
-    Sounds are mixed down, resampled and cut into windows. Left out are windows that deviate from
-    their mean by less than `SILENCE`, sounds shorter than a tenth of a window, and pictures and
-    clips of one colour. A window that overshoots full scale is turned down as a whole: clipping
+    Sounds are mixed down, resampled and cut into windows. What remains at the end is padded, or
+    left out if it is less than half a window of a longer sound. Left out are windows that deviate
+    from their mean by less than `SILENCE`, sounds shorter than a tenth of a window, and pictures
+    and clips of one colour. A window that overshoots full scale is turned down as a whole: clipping
     would distort. Transparent pictures are laid on white.
 
     Args:

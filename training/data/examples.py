@@ -5,8 +5,6 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-KINDS = ("audio", "image", "video")
-
 
 @dataclasses.dataclass(frozen=True)
 class Form:

@@ -53,8 +53,8 @@ class Row:
         label: What it says.
         arm: What was trained.
         measurements: Where its numbers come from.
-        encoder: Which row of the transfer report: "pretrained", "untrained", "calibrated" or
-            "supervised".
+        encoder: Which row of the transfer report: "pretrained", "untrained", "calibrated",
+            "statistics" or "supervised".
         x: Where its point lies, of a figure over something else than numbers of labels.
         paper: Its name in `published`, None for a row that is ours alone.
     """
@@ -133,7 +133,10 @@ def experiments(config):
         "ablation": [_ablation] if material.ablations else [],
     }
     if lacking := [name for name in asked if not made[name]]:
-        raise UserError(f"There is no {' or '.join(lacking)} with --data={config.data}.")
+        there_are = ", ".join(name for name, of_it in made.items() if of_it)
+        raise UserError(
+            f"There is no {' or '.join(lacking)} with --data={config.data}, but {there_are}."
+        )
     return [make(material) for name in asked for make in made[name]]
 
 
