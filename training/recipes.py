@@ -27,9 +27,9 @@ def notes_time():
 
     Command: python -m training.pretrain --recipe=notes_time --workdir=runs/notes_time
     Hardware: two CPU cores, 3 GiB of memory; 6 minutes.
-    Expect: 63 to 65 % of the pieces of held-out notes in their place (chance 10 %); from 1000
-    labels family .48, instrument .76, pitch 43 semitones² (untrained .37, .59, 51; medians of
-    three seeds).
+    Expect: 65 % of the pieces of held-out notes in their place (chance 10 %), as after half of the
+    steps; from 1000 labels family .46, instrument .76, pitch 43 semitones² (untrained .36, .57, 53,
+    with batch-norm statistics of its inputs .38, .59, 54; one seed, medians of five draws).
     """
     return PretrainConfig(
         recipe="notes_time",
@@ -50,8 +50,10 @@ def notes_grid():
     Command: python -m training.pretrain --recipe=notes_grid --workdir=runs/notes_grid
     Hardware: two CPU cores, 3 GiB of memory; 3 to 4 minutes.
     Expect: 72 % of the patches of held-out notes in their place (chance 11 %); from 1000 labels
-    family .48, instrument .84, pitch 40 semitones² (untrained .38, .68, 46; medians of three
-    seeds). With --objective=contrastive, twice the work a step, .55, .86 and 30 (one seed).
+    family .48, instrument .84, pitch 41 semitones² (untrained .38, .65, 46, with batch-norm
+    statistics of its inputs .43, .69, 39: better at pitch; one seed, medians of five draws). With
+    --objective=contrastive, twice the work a step, .55, .86 and 30 (one seed, moving averages in
+    place of precise statistics).
     """
     return PretrainConfig(recipe="notes_grid", grid=(3, 3), min_time=1.0, min_frequency=1.0)
 
@@ -83,9 +85,9 @@ def digit_scenes():
 
     Command: python -m training.pretrain --recipe=digit_scenes --workdir=runs/digit_scenes
     Hardware: two CPU cores; 5 to 6 minutes.
-    Expect: 67 to 76 % of the pieces of held-out stills in their place (chance 11 %); from 1000
-    labels the number of digits is told at 69 % (untrained 64 %, with batch-norm statistics of its
-    inputs 68 %; medians of three seeds), which digits they are no better.
+    Expect: 74 % of the pieces of held-out stills in their place (chance 11 %); from 1000 labels the
+    number of digits is told at 69 % (untrained 64 %, with batch-norm statistics of its inputs 67 %;
+    one seed, medians of five draws), which digits they are no better.
     """
     return PretrainConfig(
         recipe="digit_scenes",

@@ -100,8 +100,8 @@ def _said(results):
             "splits was used."
         )
     lines.append(
-        f"Each cell: min ← median → max over {_seeds(results)} pre-training seeds of the "
-        f"mean over {config['seeds']} draws of labels (supervised training: "
+        f"Each cell: min ← median → max over {_seeds(results)} of the mean over "
+        f"{config['seeds']} draws of labels (supervised training: "
         f"{'one draw' if config['setting'] == 'quick' else 'as many'} for each seed). A difference "
         f"counts (*) where the exact paired permutation test over seeds gives p < {tables.ALPHA}, "
         "not corrected for the number of comparisons. Heads are perceptrons of three layers on the "
@@ -119,9 +119,9 @@ def _seeds(results):
             of_tasks = [seeds for of in row["scores"].values() for seeds in of.values()]
             counts |= {len(seeds) for seeds in of_tasks} or {0}
     if counts == {asked}:
-        return str(asked)
+        return f"{asked} pre-training seed{'s' if asked > 1 else ''}"
     measured = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
-    return f"{measured} of {asked}"
+    return f"{measured} of {asked} pre-training seeds"
 
 
 def _section(name, experiment, metrics):
