@@ -138,7 +138,7 @@ def test_a_fixed_set_is_drawn_from_evenly_and_nothing_else_is():
 def test_a_set_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="`permutations` must be distinct"):
         PatchShuffle(permutations=[[0, 1], [0, 1]])
-    with pytest.raises(ValueError, match=r"must have 2 patches, as the `permutations` have. Received: 4 patches"):
+    with pytest.raises(ValueError, match=r"must have 2 patches, .* Received: 4 patches"):
         PatchShuffle(permutations=[[0, 1], [1, 0]])(_patches(5, 4, 1))
 
 
