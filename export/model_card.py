@@ -8,7 +8,7 @@ import keras
 
 from export.saved_model import DEFAULT
 from keras_s2l.pretext_model import EMBEDDINGS
-from training import records
+from training import objectives, records
 from training.config import NOT_OF_VIEWS, NOT_STATED_IN_THE_PAPER, OF_PICTURES, OF_SOUNDS
 from training.data import RENDERED
 from training.recipes import RECIPES
@@ -72,7 +72,7 @@ def _choices(config, kind):
     """What the paper does not state and the run depends on."""
     only = {field.name: field.metadata.get("only", {}) for field in dataclasses.fields(config)}
     of_others = OF_PICTURES if kind == "audio" else ("floor", *OF_SOUNDS)
-    if config.objective == "contrastive":
+    if objectives.is_contrastive(config):
         of_others += NOT_OF_VIEWS
     return [
         name

@@ -99,7 +99,7 @@ def _trainability(loaded, expected):
     (spec,) = serve.structured_input_signature[1].values()
     inputs = _some(spec) if expected is None else _pairs(expected, DEFAULT)[-1][0]
     with tf.GradientTape() as tape:
-        # As served too: what stands before a batch normalization, a bias for one, is taken away
+        # As served too: what stands before a batch normalisation, a bias for one, is taken away
         # again by the mean of the batch, and by rounding alone has a gradient in training.
         loss = sum(_loss(loaded(tf.constant(inputs), training=t)) for t in (True, False))
     moved = 0

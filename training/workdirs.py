@@ -22,10 +22,10 @@ def resume_config(workdir, recipe_config, changes):
         UserError: If the workdir holds another run, or something that was set would do nothing.
     """
     stored = records.load_config(workdir, type(recipe_config))
-    if stored is None:
-        return changed(recipe_config, changes)
-    refuse_other_settings(workdir, stored, changes)
-    return changed(stored, changes)
+    config = changed(stored or recipe_config, changes)
+    if stored is not None:  # All of them, for one may change another: --axis takes a grid away.
+        refuse_other_settings(workdir, stored, vars(config))
+    return config
 
 
 def refuse_other_settings(workdir, stored, settings):

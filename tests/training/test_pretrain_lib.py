@@ -74,6 +74,13 @@ def test_other_settings_are_refused_by_name(tmp_path):
         workdirs.resume_config(tmp_path, PretrainConfig(), {"seed": 1, "sigma": 2.0})
 
 
+def test_what_would_take_a_grid_away_is_refused_even_if_it_is_the_default(tmp_path):
+    stored = PretrainConfig(grid=(3, 3))
+    records.write_config(tmp_path, stored)
+    with pytest.raises(UserError, match=r"--grid is \(3, 3\) there, \(\) now"):
+        workdirs.resume_config(tmp_path, stored, {"axis": stored.axis})
+
+
 def test_what_does_nothing_is_refused_in_a_new_workdir_and_where_a_run_goes_on(tmp_path):
     records.write_config(tmp_path / "old", PretrainConfig(data="folder", folder="/old"))
     for workdir in ("old", "new"):
