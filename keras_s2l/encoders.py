@@ -196,8 +196,12 @@ class ContextFreeNetwork(keras.layers.Layer):
         super().build(patches_shape)
 
     def call(self, patches, training=None):
+        return self.score(self.activation(self.embedded(patches, training=training)))
+
+    def embedded(self, patches, training=None):
+        """The first fully connected layer, `(batch, hidden_units)`, before its activation."""
         features = self.patch_encoder(patches, training=training)
-        return self.score(self.activation(self.fully_connected(self.concatenate(features))))
+        return self.fully_connected(self.concatenate(features))
 
     def compute_output_shape(self, patches_shape):
         return (patches_shape[0], self.num_outputs or patches_shape[1])

@@ -67,6 +67,32 @@ def _refuse_nan(model, loss):
         )
 
 
+class RefuseDeadNetwork(keras.callbacks.Callback):
+    """Ends the run when no unit of the first fully connected layer is on for any of a batch.
+
+    No gradient passes it then, and the weights below stay what they are. It happens in the first
+    steps: Adam turns the units down together while the scores are noise.
+
+    Args:
+        batches: As for `keras_s2l.PreciseBatchStatistics`; the first one is looked at.
+    """
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_end(self, epoch, logs=None):
+        patches = self.model.patches(next(iter(self.batches())))
+        network = self.model.context_free_network
+        if np.max(network.embedded(patches, training=False)) <= 0:
+            step = int(self.model.optimizer.iterations.numpy())
+            raise UserError(
+                f"The network is dead at step {step}: of its first fully connected layer no unit "
+                "is on, and nothing more is learnt. Start in a new --workdir with "
+                "--warmup_steps=200, or more, or a lower --learning_rate."
+            )
+
+
 class LogStep(keras.callbacks.Callback):
     """Puts the step into the logs, for log.csv."""
 

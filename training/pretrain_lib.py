@@ -143,19 +143,20 @@ def _fit(config, workdir, model, start, loaded, checkpoints, first_step):
     sums = checkpoints.sums(start) if start else ()
     if sums:  # Keras makes the variables of metrics at their first batch.
         model.evaluate(validation, steps=1, verbose=0)
-    precise = keras_s2l.PreciseBatchStatistics(
-        lambda: material.statistics_of(
-            config, loaded.kind, loaded.examples, int(model.optimizer.iterations.numpy())
-        )
-    )
+
+    def as_trained():
+        step = int(model.optimizer.iterations.numpy())
+        return material.statistics_of(config, loaded.kind, loaded.examples, step)
+
     in_order = [
         first_step,
-        precise,
+        keras_s2l.PreciseBatchStatistics(as_trained),
         taken,
         callbacks.GoOnWithInterval(sums),
         callbacks.RefuseNan(),
         stop,
         *(_writers(config, workdir, model, loaded) if is_chief else []),
+        *([callbacks.RefuseDeadNetwork(as_trained)] if is_chief else []),
         # Last, so that no row of the log lacks one.
         callbacks.SaveCheckpoint(checkpoints, config.save_every_steps, config.save_every_minutes),
     ]

@@ -1,6 +1,7 @@
 """How a run is cut into segments, resumed, and ended when its loss is no number."""
 
 import dataclasses
+import functools
 import types
 
 import keras
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training import callbacks, lock, material, pretrain_lib, records, workdirs
+from tests.training import distributed_runs
+from training import callbacks, lock, material, models, pretrain_lib, records, workdirs
 from training.config import PretrainConfig
 from training.data import sets
-from training.data.examples import Examples
+from training.data.examples import Examples, Form
 from training.errors import UserError
 from training.recipes import RECIPES
 
@@ -148,6 +150,37 @@ def test_a_loss_that_is_no_number_ends_the_run():
     callback.on_train_batch_end(0, {"loss": 1.0})
     with pytest.raises(UserError, match="The loss became nan at step 7"):
         callback.on_train_batch_end(0, {"loss": float("nan")})
+
+
+@pytest.mark.parametrize("objective", ["perturbed", "contrastive"])
+def test_a_network_none_of_whose_units_is_on_ends_the_run(objective):
+    config = PretrainConfig(objective=objective, hidden_units=8)
+    model = models.make_model(config, Form("audio"))
+    x = np.random.default_rng(0).uniform(0, 10, (4, *model._input_shape[1:])).astype("float32")
+    callback = callbacks.RefuseDeadNetwork(lambda: iter([x]))
+    callback.set_model(model)
+    layer = model.context_free_network.fully_connected
+    layer.bias.assign([-1e4] * 7 + [1e4])
+    callback.on_epoch_end(0)  # One unit is enough.
+    layer.bias.assign([-1e4] * 8)
+    with pytest.raises(UserError, match=r"dead at step 0: .* --warmup_steps=200"):
+        callback.on_epoch_end(0)
+
+
+@pytest.mark.slow
+def test_a_dead_network_is_not_trained_on(tmp_path, monkeypatch):
+    distributed_runs.use_small_set(functools.partial(monkeypatch.setitem, sets.SETS))
+    made = models.make_model
+
+    def dead(config, form):
+        model = made(config, form)
+        model.context_free_network.fully_connected.bias.assign([-1e4] * config.hidden_units)
+        return model
+
+    monkeypatch.setattr(models, "make_model", dead)
+    with pytest.raises(UserError, match="dead at step 2"):
+        pretrain_lib.run(distributed_runs.small_config(steps=4, evaluate_every=2), tmp_path / "run")
+    assert not list((tmp_path / "run").glob("checkpoints/*"))
 
 
 def test_weights_that_an_update_spoilt_are_not_saved():

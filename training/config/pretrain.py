@@ -113,9 +113,11 @@ class PretrainConfig(DataConfig, DevicesConfig):
         for name in ("max_gain_db", "min_snr_db"):
             if not math.isfinite(getattr(self, name) or 0):
                 raise UserError(f"--{name} must be a number. Received: {getattr(self, name)}.")
-        if self.warmup_steps and self.warmup_steps >= self.steps:
+        # Without a cosine more steps may come later.
+        if self.schedule == "cosine" and self.warmup_steps >= self.steps:
             raise UserError(
-                f"--warmup_steps must be below --steps={self.steps}. Received: {self.warmup_steps}."
+                f"--warmup_steps must be below --steps={self.steps} with --schedule=cosine. "
+                f"Received: {self.warmup_steps}."
             )
         for name in ("save_every_minutes", "keep_every_hours"):
             if not 0 <= getattr(self, name) < math.inf:
