@@ -1,6 +1,7 @@
 """What happens between the steps of a pre-training run."""
 
 import signal
+import sys
 import time
 
 import keras
@@ -67,8 +68,8 @@ def _refuse_nan(model, loss):
         )
 
 
-class RefuseDeadNetwork(keras.callbacks.Callback):
-    """Ends the run when no unit of the first fully connected layer is on for any of a batch.
+class WarnOfDeadNetwork(keras.callbacks.Callback):
+    """Says once when no unit of the first fully connected layer is on for any of a batch.
 
     No gradient passes it then, and the weights below stay what they are. It happens in the first
     steps: Adam turns the units down together while the scores are noise.
@@ -80,16 +81,22 @@ class RefuseDeadNetwork(keras.callbacks.Callback):
     def __init__(self, batches):
         super().__init__()
         self.batches = batches
+        self.said = False
 
     def on_epoch_end(self, epoch, logs=None):
+        if self.said:
+            return
         patches = self.model.patches(next(iter(self.batches())))
         network = self.model.context_free_network
         if np.max(network.embedded(patches, training=False)) <= 0:
+            self.said = True
             step = int(self.model.optimizer.iterations.numpy())
-            raise UserError(
-                f"The network is dead at step {step}: of its first fully connected layer no unit "
-                "is on, and nothing more is learnt. Start in a new --workdir with "
-                "--warmup_steps=200, or more, or a lower --learning_rate."
+            print(
+                f"warning: the network is dead at step {step}: of its first fully connected layer "
+                "no unit is on, and little more is learnt. Start in a new --workdir with "
+                "--warmup_steps=200, or more, or a lower --learning_rate.",
+                file=sys.stderr,
+                flush=True,
             )
 
 

@@ -156,7 +156,7 @@ def _fit(config, workdir, model, start, loaded, checkpoints, first_step):
         callbacks.RefuseNan(),
         stop,
         *(_writers(config, workdir, model, loaded) if is_chief else []),
-        *([callbacks.RefuseDeadNetwork(as_trained)] if is_chief else []),
+        *([callbacks.WarnOfDeadNetwork(as_trained)] if is_chief else []),
         # Last, so that no row of the log lacks one.
         callbacks.SaveCheckpoint(checkpoints, config.save_every_steps, config.save_every_minutes),
     ]
