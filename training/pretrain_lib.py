@@ -155,8 +155,7 @@ def _fit(config, workdir, model, start, loaded, checkpoints, first_step):
         callbacks.GoOnWithInterval(sums),
         callbacks.RefuseNan(),
         stop,
-        *(_writers(config, workdir, model, loaded) if is_chief else []),
-        *([callbacks.WarnOfDeadNetwork(as_trained)] if is_chief else []),
+        *(_writers(config, workdir, model, loaded, as_trained) if is_chief else []),
         # Last, so that no row of the log lacks one.
         callbacks.SaveCheckpoint(checkpoints, config.save_every_steps, config.save_every_minutes),
     ]
@@ -186,14 +185,15 @@ def _fit(config, workdir, model, start, loaded, checkpoints, first_step):
     return False
 
 
-def _writers(config, workdir, model, loaded):
-    """The callbacks that record what happens."""
+def _writers(config, workdir, model, loaded, as_trained):
+    """The callbacks that record what happens, and say what should not."""
     shown = workdir / "tensorboard"
     return [
         callbacks.LogStep(),
         keras.callbacks.CSVLogger(str(workdir / "log.csv"), append=True),
         board.ShowPicture(shown / "pictures", lambda: _picture(config, model, loaded)),
         board.ShowNumbers(shown),
+        callbacks.WarnOfDeadNetwork(as_trained),
     ]
 
 
