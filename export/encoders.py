@@ -8,7 +8,7 @@ import tensorflow as tf
 import keras_s2l
 from training import models
 from training.checkpoints import load_weights
-from training.data.examples import Form
+from training.data.form import Form
 
 
 @dataclasses.dataclass(frozen=True)

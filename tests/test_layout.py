@@ -100,3 +100,30 @@ def test_importing_the_library_imports_nothing_beyond_keras():
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert output.stdout.strip() == "{'keras_s2l'}", output.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "training.pretrain --steps=0",
+        "training.transfer --seed=-1",
+        "training.reproduce --table=3",
+        "training.demo --num_labels=0",
+        "training.soak --minutes=0",
+        "training.benchmark_ranking --rounds=0",
+        "training.benchmark_training --rounds=0",
+        "export.export_encoder",
+        "export.benchmark_hub --rounds=0",
+    ],
+)
+def test_what_is_wrong_with_flags_is_said_before_keras_is_imported(command, tmp_path):
+    """Which takes seconds."""
+    module, *flags = command.split()
+    folder = "output" if module == "export.export_encoder" else "workdir"
+    arguments = [module, *flags, f"--{folder}={tmp_path / 'new'}"]
+    code = (
+        "import runpy, sys; sys.modules.update(keras=None, tensorflow=None); "
+        f"sys.argv = {arguments}; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert ended.returncode == 1 and ended.stderr.startswith("error: "), ended.stderr

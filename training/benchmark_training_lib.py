@@ -21,7 +21,7 @@ from training import (
     records,
 )
 from training.data import sets
-from training.data.examples import Form
+from training.data.form import Form
 from training.recipes import RECIPES
 from training.step_times import WARM_UP, Steps
 

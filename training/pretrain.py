@@ -9,7 +9,7 @@ same command goes on from the newest whole checkpoint, as if nothing had been. O
 holds the workdir.
 """
 
-from training import flags
+from training import flags, workdirs
 from training.config import (
     AXES,
     BACKBONES,
@@ -25,14 +25,15 @@ from training.recipes import RECIPES
 
 
 def main():
-    import tensorflow as tf
-
-    from training import pretrain_lib, workdirs
-
     workdir = flags.value("workdir")
     changes = flags.given(PretrainConfig)
     recipe = RECIPES[changes.get("recipe", PretrainConfig.recipe)]()
     config = workdirs.resume_config(workdir, recipe, changes)
+    config.check()
+    import tensorflow as tf
+
+    from training import pretrain_lib
+
     if not config.jit_compile:  # Keras would leave XLA out.
         tf.config.experimental.enable_op_determinism()
     report = pretrain_lib.run(config, workdir)

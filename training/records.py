@@ -11,8 +11,6 @@ import platform
 import resource
 import subprocess
 
-import keras
-
 from training import files
 from training.errors import UserError
 from training.lock import LOCK
@@ -105,21 +103,24 @@ def refuse_other_run(workdir, config):
 
 def environment():
     """What a reader needs to know to repeat a run: commit, versions, machine."""
+    import keras  # Seconds, which programs that say what is wrong with a folder need not wait.
+
+    backend = keras.backend.backend()
     return {
         "commit": commit(),
         "python": platform.python_version(),
-        "packages": _packages(),
+        "packages": _packages(backend),
         "machine": platform.platform(),
         "cpu": _cpu_name(),
         "cpu_cores": len(os.sched_getaffinity(0)),
-        "accelerators": _accelerators(),
+        "accelerators": _accelerators(backend),
     }
 
 
-def _packages():
+def _packages(backend):
     """Versions of those that are installed; JAX where it is what computes."""
     names = ["keras", "tensorflow", "numpy", "tensorflow-datasets", "keras_s2l"]
-    if keras.backend.backend() == "jax":
+    if backend == "jax":
         names.append("jax")
     versions = {}
     for name in names:
@@ -128,9 +129,9 @@ def _packages():
     return versions
 
 
-def _accelerators():
+def _accelerators(backend):
     """Names of the devices that the backend sees beside the processor."""
-    if keras.backend.backend() == "jax":
+    if backend == "jax":
         import jax
 
         return [device.device_kind for device in jax.devices() if device.platform != "cpu"]

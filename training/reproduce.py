@@ -16,9 +16,10 @@ from training.config.reproduce import SETTINGS
 
 
 def main():
+    config = changed(ReproduceConfig(), flags.given(ReproduceConfig))
+    config.check()
     from training.experiments import reproduction
 
-    config = changed(ReproduceConfig(), flags.given(ReproduceConfig))
     written = reproduction.run(config, flags.value("workdir"))
     print(f"Everything is in {written}.")
     return 0

@@ -19,12 +19,13 @@ from training.data import DATA_SETS
 
 
 def main():
+    config = changed(TransferConfig(), flags.given(TransferConfig))
+    config.check()
     import tensorflow as tf
 
     from training import transfer_lib
 
     tf.config.experimental.enable_op_determinism()
-    config = changed(TransferConfig(), flags.given(TransferConfig))
     report = transfer_lib.run(config, flags.value("workdir"))
     print(transfer_lib.table(report["tasks"]), end="")
     return 0

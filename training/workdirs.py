@@ -2,7 +2,7 @@
 
 from training import records
 from training.config import MAY_CHANGE, changed
-from training.data.examples import Form
+from training.data.form import Form
 from training.errors import UserError
 
 FINAL_WEIGHTS = "final.weights.h5"

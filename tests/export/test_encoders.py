@@ -12,7 +12,7 @@ from export import encoders, saved_model, sources
 from keras_s2l import pretext_model
 from training import models
 from training.checkpoints import save_weights
-from training.data.examples import Form
+from training.data.form import Form
 from training.errors import UserError
 from training.recipes import RECIPES
 

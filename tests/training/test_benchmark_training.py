@@ -20,7 +20,7 @@ from training import (
 from training.benchmark_scaling import BASE, ONE, Setting, settings
 from training.config import BenchmarkTrainingConfig
 from training.data import digit_scenes, sets
-from training.data.examples import Form
+from training.data.form import Form
 from training.errors import UserError
 from training.recipes import RECIPES
 from training.step_times import Split, Steps, parts

@@ -13,7 +13,7 @@ from tensorflow.python.checkpoint import checkpoint_management
 from training import models
 from training.checkpoints import Checkpoints
 from training.config import OBJECTIVES, PretrainConfig
-from training.data.examples import Form
+from training.data.form import Form
 from training.errors import UserError
 
 

@@ -13,7 +13,8 @@ from tests.training import distributed_runs
 from training import callbacks, lock, material, models, pretrain_lib, records, workdirs
 from training.config import PretrainConfig
 from training.data import sets
-from training.data.examples import Examples, Form
+from training.data.examples import Examples
+from training.data.form import Form
 from training.errors import UserError
 from training.recipes import RECIPES
 

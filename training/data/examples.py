@@ -7,14 +7,6 @@ import tensorflow as tf
 
 
 @dataclasses.dataclass(frozen=True)
-class Form:
-    """What an example is: its kind, and the shape of a picture or a clip."""
-
-    kind: str
-    shape: tuple = ()
-
-
-@dataclasses.dataclass(frozen=True)
 class Examples:
     """Inputs of one shape, and what is known about them.
 
