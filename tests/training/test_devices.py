@@ -10,24 +10,23 @@ from tests.training import distributed_runs
 from tests.training.processes import run_command, run_program, two_clusters, wait_for
 from tests.training.test_distribution import assert_same_run
 from training import distribution, records
-from training.config import OBJECTIVES
 from training.errors import UserError
 
 
 @pytest.mark.slow
 def test_in_float64_two_replicas_are_one_device_to_a_millionth():
-    """What differs in float32 is rounding alone."""
-    run_on_two_replicas(f"""
+    """What differs in float32 is rounding alone. Soft ranks and MSE are means as these are."""
+    run_on_two_replicas("""
         from tests.training.distributed_runs import small_config, train, use_momentum
 
         keras.config.set_floatx("float64")
         use_momentum()
-        for objective in {OBJECTIVES}:
-            config = small_config(objective=objective, precision="float64")
+        for objective in ("perturbed", "perturbed_samples", "cross_entropy", "contrastive"):
+            config = small_config(objective=objective, precision="float64", steps=10)
             (ours, losses, measured), (weights, expected, right) = (
                 train(one, config) for one in (strategy, tf.distribute.get_strategy())
             )
-            assert len(losses) == 20 and losses[-1] != losses[0]
+            assert len(losses) == 10 and losses[-1] != losses[0]
             np.testing.assert_allclose(losses, expected, rtol=1e-6)
             np.testing.assert_allclose(measured["loss"], right["loss"], rtol=1e-6)
             for one, other in zip(ours, weights, strict=True):
