@@ -38,7 +38,13 @@ def test_embeddings_that_are_all_the_same_have_none():
     assert effective_rank(np.full((10, 4), 3.0, "float32")) == 0.0
 
 
-def test_examples_beyond_the_first_thousand_do_not_count():
-    features = independent(1000, 5)
-    more = np.concatenate([features, np.random.default_rng(2).normal(size=(50, 5))])
-    assert effective_rank(more) == effective_rank(features)
+def test_of_many_examples_in_order_of_their_class_all_classes_count():
+    """Ten classes of 1000, each of which alone has two directions."""
+    random = np.random.default_rng(2)
+    features = np.zeros((10, 1000, 20))
+    for number, of_class in enumerate(features):
+        of_class[:, 2 * number : 2 * number + 2] = random.normal(size=(1000, 2))
+    assert effective_rank(features[0]) == pytest.approx(2, abs=0.1)
+    features = features.reshape(10_000, 20)
+    assert effective_rank(features) == pytest.approx(20, abs=0.5)
+    assert effective_rank(features) == effective_rank(features)
