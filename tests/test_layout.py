@@ -105,6 +105,7 @@ def test_importing_the_library_imports_nothing_beyond_keras():
 @pytest.mark.parametrize(
     "command",
     [
+        "training.prepare --validation",
         "training.pretrain --steps=0",
         "training.transfer --seed=-1",
         "training.reproduce --table=3",
@@ -119,8 +120,8 @@ def test_importing_the_library_imports_nothing_beyond_keras():
 def test_what_is_wrong_with_flags_is_said_before_keras_is_imported(command, tmp_path):
     """Which takes seconds."""
     module, *flags = command.split()
-    folder = "output" if module == "export.export_encoder" else "workdir"
-    arguments = [module, *flags, f"--{folder}={tmp_path / 'new'}"]
+    folders = {"training.prepare": "data_dir", "export.export_encoder": "output"}
+    arguments = [module, *flags, f"--{folders.get(module, 'workdir')}={tmp_path / 'new'}"]
     code = (
         "import runpy, sys; sys.modules.update(keras=None, tensorflow=None); "
         f"sys.argv = {arguments}; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"

@@ -11,14 +11,14 @@ from training.errors import UserError
 
 
 def main():
-    from training.data import sets
-
     config = changed(DataConfig(), flags.given(DataConfig))
     if config.validation:
         raise UserError(
             "--validation is for training.pretrain, training.transfer and training.reproduce: what "
             "is prepared holds all splits."
         )
+    from training.data import sets
+
     builder = sets.prepare(config)
     if builder is None:
         print(f"{config.data} needs no preparation: programs make or decode it at first use.")
