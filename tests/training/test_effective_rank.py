@@ -48,3 +48,9 @@ def test_of_many_examples_in_order_of_their_class_all_classes_count():
     features = features.reshape(10_000, 20)
     assert effective_rank(features) == pytest.approx(20, abs=0.5)
     assert effective_rank(features) == effective_rank(features)
+
+
+def test_a_thousand_examples_are_looked_at():
+    features = np.random.default_rng(3).normal(size=(3000, 1200))
+    singular = np.linalg.svd(features, compute_uv=False)
+    assert effective_rank(features) < 1000 < np.exp(stats.entropy(singular))

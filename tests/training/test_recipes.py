@@ -15,7 +15,7 @@ import keras_s2l
 from export import export_lib, sources
 from tests.training.data import tfds_on_disk
 from training import models, pretrain_lib, transfer_lib
-from training.config import ENCODERS, OBJECTIVES, TransferConfig
+from training.config import BACKBONES, ENCODERS, OBJECTIVES, TransferConfig
 from training.data import digit_scenes, moving_digits, nsynth, sets
 from training.data.examples import Examples
 from training.errors import UserError
@@ -113,8 +113,12 @@ ONLY_PRE_TRAINED = ("notes_time", "notes_grid", "nsynth_paper")
 @pytest.mark.parametrize("recipe", ONLY_PRE_TRAINED)
 def test_a_recipe_pre_trains(recipe, tmp_path):
     config = few_steps(recipe)
-    assert config.recipe == recipe
     pre_train(dataclasses.replace(config, **published(config.data, tmp_path)), tmp_path)
+
+
+def test_each_recipe_is_called_by_its_name_and_each_backbone_is_of_one():
+    assert all(RECIPES[name]().recipe == name for name in RECIPES)
+    assert {recipe().backbone for recipe in RECIPES.values()} == set(BACKBONES)
 
 
 def pre_train(config, tmp_path, windows=1):
