@@ -6,8 +6,9 @@ from keras_s2l.patches import Patches
 from keras_s2l.permutations import fixed_permutations
 from keras_s2l.shuffle import PatchShuffle, shuffle_patches, unshuffle_patches
 from keras_s2l.normalization import FusedBatchNormalization
-from keras_s2l.encoders import PatchEncoder, note_backbone
-from keras_s2l.backbones import PerFrame, alexnet_backbone, clip_backbone, image_backbone
+from keras_s2l.encoders import PatchEncoder
+from keras_s2l.backbones import PerFrame, alexnet_backbone, clip_backbone
+from keras_s2l.backbones import image_backbone, note_backbone
 from keras_s2l.ranking.hard_rank import hard_rank
 from keras_s2l.ranking.isotonic_regression import isotonic_regression
 from keras_s2l.ranking.soft_rank import SoftRank, soft_rank

@@ -1,4 +1,4 @@
-"""Backbones by kind of patch: AlexNet, a small net for pictures, one for clips, one per frame."""
+"""Backbones by kind of patch: a small net for notes, AlexNet, one for pictures, one for clips."""
 
 import keras
 from keras import ops
@@ -6,6 +6,36 @@ from keras import ops
 from keras_s2l import _checks
 from keras_s2l.encoders import PatchEncoder
 from keras_s2l.normalization import FusedBatchNormalization
+
+
+def note_backbone(widths=(32, 64, 64, 128, 128), synchronized=False, name="note_backbone"):
+    """A small convolutional network for patches of note spectrograms.
+
+    Each block is a 3 x 3 convolution that halves the time and, but for the first, the
+    frequency, with batch normalisation and ReLU. It ends in an average over all positions.
+    Trains on two CPU cores. (The paper uses AlexNet, of widths that it does not state.)
+
+    Args:
+        widths: Channels of each block; the last is the number of features of a patch.
+        synchronized: Whether batch normalisation takes its statistics over all replicas of a
+            `tf.distribute` strategy, so that they train as one device does.
+        name: Name of the model.
+
+    Returns:
+        A `keras.Model` from patches `(batch, time, frequency, 1)` of any size to features
+        `(batch, widths[-1])`. Its blocks are named `block_1`, `block_2` …
+
+    Raises:
+        ValueError: If `widths` are not positive integers.
+
+    Example:
+    >>> note_backbone()(np.zeros((2, 98, 6, 1))).shape   # (2, 128)
+    """
+    _check_widths(1, widths, "(32, 64, 64, 128, 128)")
+    x = inputs = keras.Input((None, None, 1), name="patch")
+    for number, width in enumerate(widths, start=1):
+        x = _block(x, number, width, 3, (2, 1) if number == 1 else (2, 2), synchronized)
+    return _averaged_model(inputs, x, name)
 
 
 def alexnet_backbone(

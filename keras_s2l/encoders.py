@@ -7,40 +7,6 @@ from keras import ops
 
 from keras_s2l import _checks
 from keras_s2l._nested import restored
-from keras_s2l.normalization import FusedBatchNormalization
-
-
-def note_backbone(widths=(32, 64, 64, 128, 128), synchronized=False, name="note_backbone"):
-    """A small convolutional network for patches of note spectrograms.
-
-    Each block is a 3 x 3 convolution that halves the time and, but for the first, the
-    frequency, with batch normalisation and ReLU. It ends in an average over all positions.
-    Trains on two CPU cores. (The paper uses AlexNet, of widths that it does not state.)
-
-    Args:
-        widths: Channels of each block; the last is the number of features of a patch.
-        synchronized: Whether batch normalisation takes its statistics over all replicas of a
-            `tf.distribute` strategy, so that they train as one device does.
-        name: Name of the model.
-
-    Returns:
-        A `keras.Model` from patches `(batch, time, frequency, 1)` of any size to features
-        `(batch, widths[-1])`. Its blocks are named `block_1`, `block_2` …
-
-    Example:
-    >>> note_backbone()(np.zeros((2, 98, 6, 1))).shape   # (2, 128)
-    """
-    inputs = keras.Input((None, None, 1), name="patch")
-    x = inputs
-    for number, width in enumerate(widths, start=1):
-        strides = (2, 1) if number == 1 else (2, 2)
-        x = keras.layers.Conv2D(
-            width, 3, strides, padding="same", use_bias=False, name=f"convolution_{number}"
-        )(x)
-        x = FusedBatchNormalization(synchronized=synchronized, name=f"normalization_{number}")(x)
-        x = keras.layers.ReLU(name=f"block_{number}")(x)
-    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
-    return keras.Model(inputs, x, name=name)
 
 
 def level_names(backbone, count):

@@ -88,14 +88,13 @@ class FenchelYoungRankLoss(keras.losses.Loss):
         """Within it the loss takes these draws: for an input pipeline that draws them itself.
 
         Args:
-            draws: Floating tensor `(batch, num_samples, n)` of noise of scale 1, or None to draw.
+            draws: Floating tensor `(batch, num_samples, n)` of noise of scale 1.
 
         Raises:
             ValueError: If the loss is in closed form, or takes another number of samples.
         """
         expected = keras.KerasTensor((None, self.num_samples, None))
-        closed_form = self.num_samples is None
-        if draws is not None and (closed_form or not _checks.same_shape(draws, expected)):
+        if self.num_samples is None or not _checks.same_shape(draws, expected):
             raise ValueError(
                 "`draws` must have shape (batch, num_samples, n), for a loss that samples. "
                 f"Received: draws of shape {tuple(draws.shape)}, num_samples={self.num_samples}"

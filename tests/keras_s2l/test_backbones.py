@@ -12,13 +12,20 @@ import pytest
 import tensorflow as tf
 
 from keras_s2l import ShuffleToLearn
-from keras_s2l.backbones import PerFrame, alexnet_backbone, clip_backbone, image_backbone
+from keras_s2l.backbones import (
+    PerFrame,
+    alexnet_backbone,
+    clip_backbone,
+    image_backbone,
+    note_backbone,
+)
 from tests.layer_checks import MODES, check_layer, run
 from tests.replicas import run_on_two_replicas
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Strides of the convolutions, and after which blocks there is pooling.
 LAYOUTS = {
+    "note": (((2, 1), (2, 2), (2, 2)), ()),
     "alexnet": ((4, 1, 1, 1, 1), (1, 2, 5)),
     "image": ((1, 2, 2), ()),
     "clip": (((1, 2, 2),) * 3, ()),
@@ -27,6 +34,8 @@ LAYOUTS = {
 
 def small(kind):
     """A narrow backbone, and a batch of whole inputs for three patches of it."""
+    if kind == "note":
+        return note_backbone(widths=(4, 6, 8)), "frequency", (17, 18, 1)
     if kind == "alexnet":
         return alexnet_backbone(widths=(4, 6, 8, 5, 7)), "frequency", (17, 18, 1)
     if kind == "image":
@@ -81,6 +90,7 @@ def in_numpy(backbone, x, strides, pooled):
 @pytest.mark.parametrize(
     ("kind", "size"),
     [
+        *[("note", size) for size in [(98, 6), (30, 12), (7, 1), (1, 1), (98, 51)]],
         *[("alexnet", size) for size in [(98, 6), (6, 60), (1, 1), (37, 41)]],
         *[("image", size) for size in [(21, 21), (10, 10), (1, 1), (5, 8)]],
         *[("clip", size) for size in [(1, 9, 12), (4, 8, 7), (3, 1, 1)]],
@@ -115,6 +125,7 @@ def test_alexnet_has_the_convolutions_of_alexnet(channels):
 @pytest.mark.parametrize(
     ("make", "kernel", "widths"),
     [
+        (note_backbone, 3**2, (1, 32, 64, 64, 128, 128)),
         (image_backbone, 3**2, (3, 32, 64, 128, 128)),
         (clip_backbone, 3**3, (1, 16, 32, 64, 64)),
     ],
@@ -137,6 +148,12 @@ def test_the_small_nets_have_as_many_parameters_as_their_widths_say(make, kernel
 def test_widths_and_channels_that_make_no_layer_are_refused(make, arguments, message):
     with pytest.raises(ValueError, match=message):
         make(**arguments)
+
+
+@pytest.mark.parametrize("widths", [(), 32, (8, 0)])
+def test_widths_that_make_no_layer_of_the_note_backbone_are_refused(widths):
+    with pytest.raises(ValueError, match="`widths` must"):
+        note_backbone(widths)
 
 
 def test_alexnet_has_five_blocks():

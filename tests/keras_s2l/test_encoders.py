@@ -33,11 +33,6 @@ def test_batch_normalisation_takes_its_statistics_over_all_patches():
     np.testing.assert_allclose(normalization.moving_variance, PATCHES.var(), rtol=1e-4)
 
 
-@pytest.mark.parametrize("size", [(16, 6), (30, 12), (7, 1), (1, 1), (98, 51)])
-def test_the_note_backbone_takes_patches_of_any_size(size):
-    assert note_backbone(widths=(4, 8))(np.zeros((2, *size, 1))).shape == (2, 8)
-
-
 def test_levels_are_the_averages_of_the_named_layers_beside_the_features():
     backbone = note_backbone(widths=(4, 6, 8, 10))
     assert level_names(backbone, 2) == ("block_2", "block_3")

@@ -8,14 +8,12 @@ from what is in them, which uniform motion would not allow.
 import dataclasses
 
 import numpy as np
-from scipy.sparse import csgraph
 
 from training.data import digits
 from training.data.examples import Examples
 
 HEIGHTS = (0.28, 0.46)  # Of the main digit; of one that grows, halfway.
 COMPANION = (0.65, 0.72)  # Height of a second digit over the main one's: smaller at any growth.
-NEARLY_SAME = 8  # Grey levels of 255. An edge that moves by a tenth of a pixel changes by as much.
 
 
 @dataclasses.dataclass
@@ -169,39 +167,3 @@ def _spiral(rng, height, times):
 
 
 MOTIONS = {"fall": _fall, "growth": _growth, "decay": _decay, "slide": _slide, "spiral": _spiral}
-
-
-def oracle_patch_accuracy(clips, num_patches=8, threshold=NEARLY_SAME):
-    """The share of patches in place that a perfect sorter of each clip can expect.
-
-    Pieces that look the same cannot be told apart: it puts them in their places by chance, and of
-    `k` pieces in random order one is expected in place, whatever `k`. The share is therefore the
-    number of pieces that differ over `num_patches`. Two pieces look the same if no pixel differs by
-    more than `threshold`, or if a third one looks the same as both.
-
-    Args:
-        clips: uint8 `(clips, frames, height, width, channels)`.
-        num_patches: Into how many pieces the frames are cut.
-        threshold: Grey levels, 0 to 255.
-
-    Returns:
-        float64 `(clips,)` in `[1 / num_patches, 1]`.
-
-    Raises:
-        ValueError: If `num_patches` does not divide the frames.
-    """
-    num_frames = clips.shape[1]
-    if num_patches < 1 or num_frames % num_patches:
-        raise ValueError(
-            f"`num_patches` must divide the {num_frames} frames of the clips. "
-            f"Received: num_patches={num_patches}"
-        )
-    pieces = clips.reshape(len(clips), num_patches, -1)
-    return np.array([_num_distinct(clip, threshold) for clip in pieces]) / num_patches
-
-
-def _num_distinct(pieces, threshold):
-    """How many of the `(num_patches, pixels)` uint8 pieces look different."""
-    pieces = pieces.astype(np.int16)
-    same = [np.abs(pieces - piece).max(axis=1) <= threshold for piece in pieces]
-    return csgraph.connected_components(np.array(same), directed=False)[0]
