@@ -17,7 +17,7 @@ def main():
     config.check()
     from export import benchmark_hub_lib
 
-    report = benchmark_hub_lib.run(config, flags.value("workdir"))
+    report = benchmark_hub_lib.run(config, flags.path("workdir"))
     print(benchmark_hub_lib.page(report), end="")
     return 0
 

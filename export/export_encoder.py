@@ -27,7 +27,7 @@ def main():
     source = sources.of_run(given) if config.workdir else sources.of_checkpoint(given)
     if config.embedding:
         source = sources.with_embedding(source, config.embedding)
-    export_lib.run(source, flags.value("output"), config.overwrite, config.formats)
+    export_lib.run(source, flags.path("output"), config.overwrite, config.formats)
     return 0
 
 

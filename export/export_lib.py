@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import uuid
 
 from export import archives, encoders, expectations, formats, model_card, saved_model
+from keras_s2l import _archives
 from training import records
 from training.errors import UserError
 
@@ -80,19 +82,19 @@ def _refuse_to_overwrite(output, overwrite):
 @contextlib.contextmanager
 def _unfinished(output):
     """A folder and an archive of names that no export has; nothing of them is left."""
-    folder = output.with_name(f"{output.name}.unfinished-{os.getpid()}")
-    archive = folder.with_name(f"{folder.name}.tar.gz")
+    _archives.remove_abandoned(output.parent)
+    unfinished = output.with_name(f"{output.name}.unfinished-{uuid.uuid4().hex}")
+    unfinished.mkdir()
     try:
-        yield folder, archive
+        yield unfinished / output.name, archives.beside(unfinished / output.name)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        archive.unlink(missing_ok=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _put_in_place(folder, archive, output, overwrite):
     """Gives a checked export its name; an earlier one is removed once that is done."""
     _refuse_to_overwrite(output, overwrite)  # Another one may have been made meanwhile.
-    replaced = output.with_name(f"{output.name}.replaced-{os.getpid()}")
+    replaced = output.with_name(f"{output.name}.replaced-{uuid.uuid4().hex}")
     if output.exists():
         os.replace(output, replaced)
     try:

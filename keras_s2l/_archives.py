@@ -37,7 +37,7 @@ def unpack(archive, folder):
             within it, or its files differ from its `SHA256SUMS`.
     """
     folder = pathlib.Path(folder)
-    _remove_abandoned(folder.parent)
+    remove_abandoned(folder.parent)
     unfinished = folder.with_name(f"{folder.name}.unfinished-{uuid.uuid4().hex}")
     unfinished.mkdir(parents=True)
     try:
@@ -52,7 +52,7 @@ def unpack(archive, folder):
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _remove_abandoned(folder):
+def remove_abandoned(folder):
     """Removes what processes that were killed left unfinished; none that works takes a day."""
     for path in folder.glob("*.unfinished-" + "[0-9a-f]" * 32):
         with contextlib.suppress(OSError):  # Another process may remove it too.

@@ -36,14 +36,15 @@ def one_of(name, value, known):
     return value
 
 
-def floating_tensor(name, value):
+def floating_tensor(name, value, advice=None):
     """Returns `value` as a tensor of floats: Python and NumPy integers are refused."""
     tensor = keras.ops.convert_to_tensor(value)
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     if "float" not in dtype:
+        advice = advice or f'cast it with `keras.ops.cast({name}, "float32")`'
         raise ValueError(
-            f"`{name}` must be of a floating dtype, on the scale that is documented; cast it with "
-            f'`keras.ops.cast({name}, "float32")`. Received: {name} of dtype {dtype}'
+            f"`{name}` must be of a floating dtype, on the scale that is documented; {advice}. "
+            f"Received: {name} of dtype {dtype}"
         )
     return tensor
 

@@ -5,6 +5,8 @@ import inspect
 
 import keras
 
+LONG = 256  # Scores in a row; to trace so much for each batch size is little beside compiling it.
+
 
 def compiled(function):
     """Compiles `function(*tensors, *, ...)` by XLA; its keyword-only arguments are constants.
@@ -33,7 +35,9 @@ def compiled(function):
         @functools.wraps(function)
         def run(*tensors, **constants):
             eager = tf.executing_eagerly()
-            any_batch = eager and constants.get("axis") != 0
+            # How long rows are worked on may depend on how many there are.
+            short = all(x.shape.rank == 0 or x.shape[-1] <= LONG for x in tensors)
+            any_batch = eager and short and constants.get("axis") != 0
             shapes = [_without_batch(x.shape) if any_batch else tuple(x.shape) for x in tensors]
             signature = tuple((shape, x.dtype) for shape, x in zip(shapes, tensors))
             return program(signature, eager, **constants)(*tensors)

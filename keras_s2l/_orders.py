@@ -45,6 +45,28 @@ def order_and_mask(order, scores):
     return tensor, tensor >= 0
 
 
+def refuse_no_permutations(order):
+    """Raises `ValueError` unless rows of `order` are permutations, as far as they can be seen.
+
+    A compiled step could not tell: it would take patches of other examples, or learn to leave some
+    out.
+
+    Args:
+        order: Numbers `(batch, num_patches)`.
+    """
+    visible = order if isinstance(order, np.ndarray) else _visible(ops.convert_to_tensor(order))
+    if visible is None:
+        return
+    absent = np.any(visible == ABSENT, axis=1)
+    if np.any(absent):
+        row = int(np.argmax(absent))
+        raise ValueError(
+            "`order` must be a permutation of 0 … n - 1 in each row; no slot may be absent where "
+            f"patches are shuffled. Received: row {row} of `order` is {visible[row].tolist()}"
+        )
+    _refuse_other_labels(visible)
+
+
 def _refuse_other_shapes(order, scores):
     same = len(order) == len(scores) == 2
     if not same or any(a != b for a, b in zip(order, scores) if None not in (a, b)):

@@ -21,16 +21,28 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
         return tf.random.fold_in(tf.cast(seed, tf.int32), replica)
 
 
-def save_state(generator, store, name="seed_generator_state"):
-    """Puts the state of a generator into what a layer saves; `None` has none.
+class SavedDraws:
+    """For layers and models with a generator: they save it with their own variables.
 
     Keras does not save generators: a restored layer would draw the same again.
     """
-    if generator is not None:
-        store[name] = keras.ops.convert_to_numpy(generator.state.value)
 
+    generator_name = "seed_generator_state"
 
-def load_state(generator, store, name="seed_generator_state"):
-    """Takes up a generator where `save_state` left it."""
-    if generator is not None:
-        generator.state.assign(store[name][()])
+    def saved_generator(self):
+        """The generator, `None` if nothing is drawn."""
+        return self.seed_generator
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        generator = self.saved_generator()
+        if generator is not None:
+            store[self.generator_name] = keras.ops.convert_to_numpy(generator.state.value)
+
+    def load_own_variables(self, store):
+        names = list(store.keys())  # All that a store of Keras has of a dictionary's methods.
+        own = {name: store[name] for name in names}
+        state, generator = own.pop(self.generator_name, None), self.saved_generator()
+        super().load_own_variables(own)
+        if state is not None and generator is not None:  # Saved by one that draws, too.
+            generator.state.assign(state[()])

@@ -82,7 +82,7 @@ class PatchEncoder(keras.layers.Layer):
     Output shape: `(batch, num_patches, features)`.
 
     Raises:
-        ValueError: If `backbone` is not a Keras model or layer.
+        ValueError: If `backbone` is not a Keras model or layer, or gives several tensors.
 
     Example:
     >>> PatchEncoder(note_backbone())(np.zeros((2, 10, 98, 6, 1))).shape   # (2, 10, 128)
@@ -100,9 +100,18 @@ class PatchEncoder(keras.layers.Layer):
         self.backbone = backbone
 
     def build(self, patches_shape):
-        if not self.backbone.built:
-            self.backbone.build((None, *patches_shape[2:]))
+        # Called, not built: what has no `build` of its own makes its weights in `call`.
+        features = self.backbone(self._one_by_one(patches_shape))
+        if not isinstance(features, keras.KerasTensor) or len(features.shape) < 2:
+            raise ValueError(
+                "`backbone` must give one tensor of features, (batch, ..., features). Received: a "
+                f"backbone that gives {features}"
+            )
         super().build(patches_shape)
+
+    def _one_by_one(self, patches_shape):
+        """What the backbone sees, without values."""
+        return keras.KerasTensor((None, *patches_shape[2:]), dtype=self.compute_dtype)
 
     def call(self, patches, training=None):
         sizes = tuple(ops.shape(patches))
@@ -111,8 +120,8 @@ class PatchEncoder(keras.layers.Layer):
         return ops.reshape(features, (-1, sizes[1], features.shape[-1]))
 
     def compute_output_shape(self, patches_shape):
-        features_shape = self.backbone.compute_output_shape((None, *patches_shape[2:]))
-        return (*patches_shape[:2], features_shape[-1])
+        features = self.backbone.compute_output_spec(self._one_by_one(patches_shape))
+        return (*patches_shape[:2], features.shape[-1])
 
     def get_config(self):
         backbone = keras.saving.serialize_keras_object(self.backbone)

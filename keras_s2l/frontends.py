@@ -9,6 +9,22 @@ from keras import ops
 from keras_s2l import _checks
 
 
+def checked_waveforms(waveforms):
+    """A tensor of floats `(batch, samples)`, else raises `ValueError`."""
+    _refuse_other_rank(waveforms.shape)
+    return _checks.floating_tensor(
+        "waveforms", waveforms, "divide samples of 16 bits by 32768, others by their full scale"
+    )
+
+
+def _refuse_other_rank(shape):
+    if len(shape) != 2:
+        raise ValueError(
+            "Waveforms must have shape (batch, samples); mix channels down first. Received: shape "
+            f"{tuple(shape)}"
+        )
+
+
 @keras.saving.register_keras_serializable(package="keras_s2l")
 class LogSpectrogram(keras.layers.Layer):
     """Log-compressed spectrogram of waveforms, linear or mel in frequency.
@@ -101,17 +117,9 @@ class LogSpectrogram(keras.layers.Layer):
         )
         return ops.convert_to_numpy(matrix)
 
-    def build(self, waveform_shape):
-        if len(waveform_shape) != 2:
-            raise ValueError(
-                "Waveforms must have shape (batch, samples); mix channels down first. Received: "
-                f"shape {tuple(waveform_shape)}"
-            )
-        super().build(waveform_shape)
-
     def call(self, waveforms):
+        waveforms = ops.cast(checked_waveforms(waveforms), "float32")
         self._check_length(waveforms.shape[1])
-        waveforms = ops.cast(_checks.floating_tensor("waveforms", waveforms), "float32")
         frames = ops.extract_sequences(waveforms, self.window, self.stride)
         frames = frames * ops.convert_to_tensor(self._hann)
         real, imaginary = ops.rfft(frames, fft_length=self.fft_length)
@@ -130,6 +138,7 @@ class LogSpectrogram(keras.layers.Layer):
             )
 
     def compute_output_shape(self, waveform_shape):
+        _refuse_other_rank(waveform_shape)
         batch, samples = waveform_shape
         self._check_length(samples)
         times = None if samples is None else 1 + (samples - self.window) // self.stride

@@ -147,8 +147,8 @@ def _load(handle):
         raise ValueError(
             "`handle` must be the folder of a SavedModel (it holds `saved_model.pb`), an archive "
             f"of one, or a URL that TF Hub resolves. Received: handle={handle!r}, which gave: "
-            f"{error}. If a saved model names a handle that has moved, load it within "
-            f"`keras_s2l.moved_handles({{{handle!r}: 'the new one'}})`."
+            f"{str(error).rstrip('.')}. If a saved model names a handle that has moved, load it "
+            f"within `keras_s2l.moved_handles({{{handle!r}: 'the new one'}})`."
         ) from error
 
 

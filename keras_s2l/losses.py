@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_s2l import _checks
 from keras_s2l._gradients import custom_gradient
-from keras_s2l._orders import order_and_mask
+from keras_s2l._orders import ABSENT, order_and_mask
 from keras_s2l._seeds import ReplicaSeedGenerator
 from keras_s2l.permutations import as_permutations
 from keras_s2l.ranking import noises, pairs
@@ -15,6 +15,19 @@ from keras_s2l.ranking.hard_rank import hard_rank
 from keras_s2l.ranking.projections import REGULARIZATIONS, SOFTER
 from keras_s2l.ranking.rows import widened
 from keras_s2l.ranking.soft_rank import soft_rank
+
+
+class _RankingLoss(keras.losses.Loss):
+    """A loss of one value for each example: slots that a mask of the scores leaves out are absent.
+
+    Keras would multiply these values by the mask, which has one for each slot.
+    """
+
+    def __call__(self, order, scores, sample_weight=None):
+        mask = getattr(scores, "_keras_mask", None)
+        if mask is not None:
+            order, scores = ops.where(mask, order, ABSENT), ops.copy(scores)  # The copy has none.
+        return super().__call__(order, scores, sample_weight=sample_weight)
 
 
 def _labels_and_scores(order, scores):
@@ -26,7 +39,7 @@ def _labels_and_scores(order, scores):
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
-class FenchelYoungRankLoss(keras.losses.Loss):
+class FenchelYoungRankLoss(_RankingLoss):
     """Fenchel–Young loss of the perturbed rank.
 
     For each pair of patches of which `i` belongs after `j`, with margin `m = scores_i - scores_j`
@@ -46,13 +59,14 @@ class FenchelYoungRankLoss(keras.losses.Loss):
             the sum over its pairs.
 
     Call with `order` `(batch, n)`, numbers of any dtype, each row a permutation of `0 … n - 1`, -1
-    in slots that are absent, and `scores` of the same shape. What is not a permutation is an error
-    where the values can be seen; inside a compiled step they cannot, and give a loss that never
-    reaches 0.
+    in slots that are absent, and `scores` of the same shape, which are cast to the `dtype` of the
+    loss, float32 unless it is given; slots that their Keras mask leaves out are absent too. What is
+    not a permutation is an error where the values can be seen; inside a compiled step they cannot,
+    and give a loss that never reaches 0.
 
     Raises:
-        ValueError: If an argument has another value, the shapes differ, scores are not floats, or a
-            row of `order` is seen not to be a permutation.
+        ValueError: If an argument has another value, the shapes differ, or a row of `order` is seen
+            not to be a permutation.
 
     Example:
     >>> loss = FenchelYoungRankLoss()
@@ -147,7 +161,7 @@ class FenchelYoungRankLoss(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
-class SoftRankLoss(keras.losses.Loss):
+class SoftRankLoss(_RankingLoss):
     """Half the squared distance between the soft ranks of the scores and the order.
 
     Args:
@@ -155,12 +169,11 @@ class SoftRankLoss(keras.losses.Loss):
         regularization: "l2" or "kl", of the soft rank.
         reduction, name: As in `keras.losses.Loss`; without reduction one value for each example.
 
-    Call with `order` `(batch, n)`, each row a permutation of `0 … n - 1`, -1 in slots that are
-    absent, and `scores` of the same shape.
+    Call with `order` and `scores` as for `FenchelYoungRankLoss`.
 
     Raises:
-        ValueError: If an argument has another value, the shapes differ, scores are not floats, or a
-            row of `order` is seen not to be a permutation.
+        ValueError: If an argument has another value, the shapes differ, or a row of `order` is seen
+            not to be a permutation.
 
     Example:
     >>> SoftRankLoss()(np.array([[0, 1, 2]]), np.array([[1.0, 2.0, 9.0]]))   # 0.0
@@ -194,7 +207,7 @@ class SoftRankLoss(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
-class ScoreMeanSquaredError(keras.losses.Loss):
+class ScoreMeanSquaredError(_RankingLoss):
     """Mean squared difference between the scores themselves and the order: no ranking.
 
     The baseline that shows what ranking is worth: scores must be the ranks, not only be ordered as
@@ -204,12 +217,10 @@ class ScoreMeanSquaredError(keras.losses.Loss):
         reduction, name: As in `keras.losses.Loss`; without reduction one value for each example,
             the mean over its slots.
 
-    Call with `order` `(batch, n)`, each row a permutation of `0 … n - 1`, -1 in slots that are
-    absent, and `scores` of the same shape.
+    Call with `order` and `scores` as for `FenchelYoungRankLoss`.
 
     Raises:
-        ValueError: If the shapes differ, scores are not floats, or a row of `order` is seen not to
-            be a permutation.
+        ValueError: If the shapes differ, or a row of `order` is seen not to be a permutation.
 
     Example:
     >>> ScoreMeanSquaredError()(np.array([[0, 1, 2]]), np.array([[0.0, 1.0, 5.0]]))   # 3.0
@@ -243,8 +254,7 @@ class PermutationCrossEntropy(keras.losses.Loss):
     it has no class), and `logits` `(batch, num_permutations)`.
 
     Raises:
-        ValueError: If `permutations` are not distinct permutations, the shapes do not fit, or
-            logits are not floats.
+        ValueError: If `permutations` are not distinct permutations, or the shapes do not fit.
 
     Example:
     >>> loss = PermutationCrossEntropy([[0, 1], [1, 0]])

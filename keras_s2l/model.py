@@ -6,18 +6,18 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_s2l._seeds import load_state, save_state
+from keras_s2l._orders import refuse_no_permutations
+from keras_s2l._seeds import SavedDraws
 from keras_s2l.losses import FenchelYoungRankLoss, PermutationCrossEntropy
 from keras_s2l.metrics import PatchAccuracy
+from keras_s2l.permutations import as_permutations
 from keras_s2l.pretext_model import PretextModel
 from keras_s2l.ranking.hard_rank import hard_rank
 from keras_s2l.shuffle import PatchShuffle, shuffle_patches, unshuffle_patches
 
-LOSS_SEED = "loss_seed_generator_state"
-
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
-class ShuffleToLearn(PretextModel):
+class ShuffleToLearn(SavedDraws, PretextModel):
     """Self-supervised pre-training: shuffled patches are put back in order.
 
     `fit` takes unlabelled examples `x`, or `(x, order)` when the input pipeline drew the orders
@@ -66,6 +66,8 @@ class ShuffleToLearn(PretextModel):
     Reference: Carr et al., 2021, https://arxiv.org/abs/2103.09879
     """
 
+    generator_name = "loss_seed_generator_state"
+
     def __init__(
         self,
         backbone,
@@ -82,7 +84,7 @@ class ShuffleToLearn(PretextModel):
     ):
         super().__init__(
             backbone,
-            None if permutations is None else len(permutations),
+            None if permutations is None else len(as_permutations(permutations)),
             num_patches=num_patches,
             axis=axis,
             remainder=remainder,
@@ -133,7 +135,7 @@ class ShuffleToLearn(PretextModel):
     @property
     def non_trainable_variables(self):
         variables = super().non_trainable_variables
-        generator = self._loss_seed_generator()
+        generator = self.saved_generator()
         if generator is None or keras.backend.backend() != "jax":
             return variables
         # JAX keeps what a step changes of these only: else the loss would draw the same each step.
@@ -162,15 +164,26 @@ class ShuffleToLearn(PretextModel):
     def _pretext_task(self, data):
         x, order, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         task = dict(x) if isinstance(x, dict) else {"input": x}
+        if "input" not in task or not set(task) <= {"input", "offsets", "draws"}:
+            raise ValueError(
+                '`fit` and `evaluate` take a dictionary of "input", and if wanted "offsets" and '
+                f'"draws", in place of examples. Received: a dictionary of {sorted(task)}'
+            )
         if order is not None:
-            if len(order.shape) != 2 or order.shape[1] not in (None, self.patches.num_patches):
-                raise ValueError(
-                    "`fit` and `evaluate` take examples alone, or examples and their orders of "
-                    f"shape (batch, {self.patches.num_patches}). Received: a label of shape "
-                    f"{tuple(order.shape)}"
-                )
+            self._refuse_no_orders(order)
             task["order"] = order
         return task, None, sample_weight
+
+    def _refuse_no_orders(self, order):
+        if order is None:
+            return
+        shape = tuple(ops.convert_to_tensor(order).shape)
+        if len(shape) != 2 or shape[1] not in (None, self.patches.num_patches):
+            raise ValueError(
+                "`fit` and `evaluate` take examples alone, or examples and their orders of shape "
+                f"(batch, {self.patches.num_patches}). Received: a label of shape {shape}"
+            )
+        refuse_no_permutations(order)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         order, scores = self._order_and_scores(y, y_pred)
@@ -203,16 +216,21 @@ class ShuffleToLearn(PretextModel):
         likeliest = ops.take(self.permutations, ops.argmax(scores, axis=-1), axis=0)
         return ops.cast(likeliest, scores.dtype)
 
-    def evaluate(self, *args, **kwargs):
+    def fit(self, x=None, y=None, *args, **kwargs):
+        self._refuse_no_orders(y)  # Here they can be seen, in a compiled step they cannot.
+        return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        self._refuse_no_orders(y)
         self.evaluation_shuffle.reset()
-        generator = self._loss_seed_generator()
+        generator = self.saved_generator()
         if generator is None:
-            return super().evaluate(*args, **kwargs)
+            return super().evaluate(x, y, *args, **kwargs)
         before = ops.convert_to_numpy(generator.state.value)
-        results = super().evaluate(*args, **kwargs)
-        # What training draws does not depend on when it is evaluated.
-        generator.state.assign(before)
-        return results
+        try:
+            return super().evaluate(x, y, *args, **kwargs)
+        finally:  # What training draws does not depend on when it is evaluated.
+            generator.state.assign(before)
 
     def reorder(self, x, order):
         """Shuffles inputs and puts them back in order as the model would, to look at.
@@ -230,12 +248,5 @@ class ShuffleToLearn(PretextModel):
             unshuffle_patches(shuffled, ranks)
         )
 
-    def save_own_variables(self, store):
-        save_state(self._loss_seed_generator(), store, LOSS_SEED)
-
-    def load_own_variables(self, store):
-        if LOSS_SEED in set(store.keys()):  # Saved with a loss that draws, too.
-            load_state(self._loss_seed_generator(), store, LOSS_SEED)
-
-    def _loss_seed_generator(self):
+    def saved_generator(self):
         return getattr(getattr(self, "loss", None), "seed_generator", None)

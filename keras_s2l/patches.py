@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_s2l import _checks
-from keras_s2l._seeds import ReplicaSeedGenerator, load_state, save_state
+from keras_s2l._seeds import ReplicaSeedGenerator, SavedDraws
 
 # Names of the axes, by the rank of the input with its batch axis.
 AXES = {
@@ -43,7 +43,7 @@ def axis_number(axis, rank):
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
-class Patches(keras.layers.Layer):
+class Patches(SavedDraws, keras.layers.Layer):
     """Slices each input into equal patches that do not overlap, along one axis or in a grid.
 
     Edges that go on from one patch to the next, a common level, a common colour give the order away
@@ -298,6 +298,11 @@ class Patches(keras.layers.Layer):
             x = _slice(x, axis, 0, length - self.gap) if self.gap else x
         return x
 
+    def compute_output_spec(self, inputs, training=None, offsets=None):
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        dtype = _normalized_dtype(dtype, self.compute_dtype) if self.normalize else dtype
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=dtype)
+
     def compute_output_shape(self, input_shape):
         axes, names = self._axes(len(input_shape))
         patch_shape = list(input_shape)
@@ -305,12 +310,6 @@ class Patches(keras.layers.Layer):
             cell = self._cell(input_shape[axis], count, name)
             patch_shape[axis] = cell - self.gap - self.jitter
         return (input_shape[0], self.num_patches, *patch_shape[1:])
-
-    def save_own_variables(self, store):
-        save_state(self.seed_generator, store)
-
-    def load_own_variables(self, store):
-        load_state(self.seed_generator, store)
 
     def get_config(self):
         own = ("axis", "remainder", "grid", "gap", "jitter", "normalize", "seed")
@@ -335,7 +334,10 @@ def _normalized(patches, compute_dtype):
     mean, variance = ops.moments(scaled, axes=axes, keepdims=True)
     # What is constant but for rounding is constant.
     rounding = 16 * np.finfo(keras.backend.standardize_dtype(precise.dtype)).eps
-    varies = variance > float(rounding) ** 2
-    normalized = (scaled - mean) / ops.sqrt(ops.where(varies, variance, 1.0))
-    result = ops.where(varies, normalized, 0.0)
-    return ops.cast(result, patches.dtype if "float" in dtype else compute_dtype)
+    constant = variance <= float(rounding) ** 2  # Not so with a NaN, which stays one.
+    normalized = (scaled - mean) / ops.sqrt(ops.where(constant, 1.0, variance))
+    return ops.cast(ops.where(constant, 0.0, normalized), _normalized_dtype(dtype, compute_dtype))
+
+
+def _normalized_dtype(dtype, compute_dtype):
+    return dtype if "float" in dtype else compute_dtype

@@ -39,6 +39,9 @@ class PreciseBatchStatistics(keras.callbacks.Callback):
         self.batches = batches
         self._step = None  # Of the last time.
 
+    def on_train_begin(self, logs=None):
+        self._step = None  # Another model may end at the same step.
+
     def on_test_begin(self, logs=None):
         step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
         if step != self._step:
@@ -68,7 +71,8 @@ def take_statistics(model, batches):
         return
     averages = [weight for layer in layers for weight in layer.non_trainable_weights]
     of_batches = []
-    with _last_batch_only(layers), _unchanged(_others(model, averages)):
+    # A call in training mode changes the states from which layers draw, too.
+    with _last_batch_only(layers), _unchanged(model.non_trainable_variables):
         for batch in batches:
             model(batch, training=True)
             of_batches.append([keras.ops.convert_to_numpy(average) for average in averages])
@@ -78,19 +82,15 @@ def take_statistics(model, batches):
         average.assign(np.mean(values, axis=0, dtype="float64"))
 
 
-def _others(model, averages):
-    """What else a call in training mode changes: the states from which layers draw."""
-    taken = {id(average) for average in averages}
-    return [weight for weight in model.non_trainable_variables if id(weight) not in taken]
-
-
 @contextlib.contextmanager
 def _unchanged(variables):
     """Gives them back what they hold."""
     values = [keras.ops.copy(variable) for variable in variables]
-    yield
-    for variable, value in zip(variables, values):
-        variable.assign(value)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values):
+            variable.assign(value)
 
 
 @contextlib.contextmanager

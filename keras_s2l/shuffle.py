@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from keras_s2l._seeds import ReplicaSeedGenerator, load_state, save_state
+from keras_s2l._orders import refuse_no_permutations
+from keras_s2l._seeds import ReplicaSeedGenerator, SavedDraws
 from keras_s2l.permutations import as_permutations
 
 
@@ -17,9 +18,14 @@ def shuffle_patches(patches, order):
     Returns:
         Tensor of the shape of `patches`.
 
+    Raises:
+        ValueError: If a row of `order` is seen not to be a permutation; in a compiled step it
+            cannot be seen.
+
     Example:
     >>> shuffle_patches(np.array([[10, 20, 30]]), np.array([[2, 0, 1]]))   # [[30, 10, 20]]
     """
+    refuse_no_permutations(order)
     sizes = tuple(ops.shape(patches))
     order = ops.cast(order, "int32")
     if keras.backend.backend() == "jax":
@@ -45,14 +51,18 @@ def unshuffle_patches(shuffled, order):
     Returns:
         Tensor of the shape of `shuffled`.
 
+    Raises:
+        ValueError: As `shuffle_patches`.
+
     Example:
     >>> unshuffle_patches(np.array([[30, 10, 20]]), np.array([[2, 0, 1]]))   # [[10, 20, 30]]
     """
+    refuse_no_permutations(order)
     return shuffle_patches(shuffled, ops.argsort(order, axis=1))
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
-class PatchShuffle(keras.layers.Layer):
+class PatchShuffle(SavedDraws, keras.layers.Layer):
     """Shuffles the patches of each example by a permutation, any of the `num_patches!` or of a set.
 
     It shuffles whenever it is called, in training and in inference: it is the pretext task, not an
@@ -94,6 +104,7 @@ class PatchShuffle(keras.layers.Layer):
     def call(self, patches, order=None):
         if order is None:
             order = self.draw_order(ops.shape(patches)[0], patches.shape[1])
+        order = ops.cast(order, "int32")
         return shuffle_patches(patches, order), order
 
     def draw_order(self, batch, num_patches):
@@ -121,12 +132,6 @@ class PatchShuffle(keras.layers.Layer):
 
     def compute_output_shape(self, patches_shape, order_shape=None):
         return patches_shape, tuple(patches_shape[:2])
-
-    def save_own_variables(self, store):
-        save_state(self.seed_generator, store)
-
-    def load_own_variables(self, store):
-        load_state(self.seed_generator, store)
 
     def get_config(self):
         permutations = None if self.permutations is None else self.permutations.tolist()

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_s2l import _checks
 from keras_s2l._nested import restored
+from keras_s2l.frontends import checked_waveforms
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
@@ -24,7 +25,8 @@ class WaveformEncoder(keras.layers.Layer):
     Input shape: `(batch, samples)`. Output shape: `(batch, dimensions)`.
 
     Raises:
-        ValueError: If `window_samples` is not positive, or there are no samples.
+        ValueError: If `window_samples` is not positive, waveforms have another shape or hold
+            integers, or there are no samples.
 
     Example:
     >>> flat = keras.layers.Flatten()   # Or the encoder of a `ShuffleToLearn` model.
@@ -47,6 +49,7 @@ class WaveformEncoder(keras.layers.Layer):
         super().build(waveforms_shape)
 
     def call(self, waveforms, training=None):
+        waveforms = checked_waveforms(waveforms)
         if waveforms.shape[1] == 0:
             raise ValueError("Waveforms must hold at least one sample. Received: 0 samples")
         batch, samples = ops.shape(waveforms)

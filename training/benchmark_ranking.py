@@ -31,7 +31,7 @@ def main():
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     from training import benchmark_ranking_lib
 
-    workdir = flags.value("workdir")
+    workdir = flags.path("workdir")
     report = benchmark_ranking_lib.run(config, workdir)
     print(benchmark_ranking_lib.summary(report), end="")
     print(f"Everything is in {workdir}: report.md, report.json, times.png.")

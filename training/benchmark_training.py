@@ -21,7 +21,7 @@ def main():
     config.check()
     from training import benchmark_training_lib, benchmark_training_tables
 
-    report = benchmark_training_lib.run(config, flags.value("workdir"))
+    report = benchmark_training_lib.run(config, flags.path("workdir"))
     print(benchmark_training_tables.page(report), end="")
     return 0
 

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import math
 import multiprocessing
 import os
 import pathlib
@@ -20,8 +21,10 @@ from training import (
     pictures,
     records,
 )
+from training.config import changed
 from training.data import sets
 from training.data.form import Form
+from training.errors import UserError
 from training.recipes import RECIPES
 from training.step_times import WARM_UP, Steps
 
@@ -48,6 +51,8 @@ def run(config, workdir):
     workdir = pathlib.Path(workdir)
     records.refuse_other_run(workdir, config)
     recipe = _recipe(config)
+    if "objectives" in config.parts:
+        _refuse_more_than_there_are(config.num_permutations, recipe.total_patches)
     data_set = sets.of(recipe)
     examples = material.load(recipe, data_set).examples
     records.write_config(workdir, config)
@@ -77,7 +82,15 @@ def run(config, workdir):
 
 def _recipe(config):
     given = {name: getattr(config, name) for name in ("soundfont", "data_dir")}
-    return dataclasses.replace(RECIPES[config.recipe](), **given)
+    return changed(RECIPES[config.recipe](), {name: path for name, path in given.items() if path})
+
+
+def _refuse_more_than_there_are(counts, num_patches):
+    if counts and max(counts) > math.factorial(num_patches):
+        raise UserError(
+            f"--num_permutations must be at most {num_patches}! = {math.factorial(num_patches)}, "
+            f"as many as the recipe's patches have. Received: {max(counts)}."
+        )
 
 
 def _objectives(config, recipe, form, examples):

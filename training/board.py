@@ -80,11 +80,10 @@ def drop_events_after(folder, step):
         events = list(_events(path))
         kept = [event for event in events if tf.compat.v1.Event.FromString(event).step <= step]
         if len(kept) < len(events):
-            unfinished = path.with_name("unfinished")
-            with tf.io.TFRecordWriter(str(unfinished)) as file:
+            whole = files.whole(path, path.with_name("unfinished"))
+            with whole as unfinished, tf.io.TFRecordWriter(str(unfinished)) as file:
                 for event in kept:
                     file.write(event)
-            files.put_in_place(unfinished, path)
 
 
 def _events(path):

@@ -1,6 +1,5 @@
 """Checkpoints of a run: written whole or not at all, verified and restored strictly."""
 
-import contextlib
 import hashlib
 import io
 import os
@@ -176,15 +175,12 @@ def _content(model, sums=()):
 
 
 def _write(path, *parts):
-    unfinished = path.with_name("unfinished.weights.h5")
     try:
-        with unfinished.open("wb") as file:
+        whole = files.whole(path, path.with_name("unfinished.weights.h5"))
+        with whole as unfinished, unfinished.open("wb") as file:
             for part in parts:
                 file.write(part)
-        files.put_in_place(unfinished, path)
     except OSError as error:
-        with contextlib.suppress(OSError):  # Of a folder that is read-only.
-            unfinished.unlink(missing_ok=True)
         raise OSError(
             f"{path} could not be written ({error.strerror or error}). The checkpoints before are "
             "whole: mend this, and the same command goes on."

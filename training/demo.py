@@ -13,7 +13,7 @@ from training.config import DemoConfig
 
 
 def main():
-    print(demo_lib.run(DemoConfig(**flags.given(DemoConfig)), flags.value("workdir")), end="")
+    print(demo_lib.run(DemoConfig(**flags.given(DemoConfig)), flags.path("workdir")), end="")
     return 0
 
 

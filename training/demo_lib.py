@@ -31,7 +31,7 @@ def run(config, workdir):
         UserError: If a phase fails or the folder holds something else; what was done is kept.
     """
     config.check()
-    workdir = pathlib.Path(workdir)
+    workdir = pathlib.Path(workdir).resolve()
     if workdir.exists() and not (workdir / PHASES).exists() and any(workdir.iterdir()):
         raise UserError(
             f"--workdir={workdir} holds files that are not of a demo: give a new or empty folder."
@@ -81,7 +81,6 @@ def _run_phase(name, phase, write):
 
 def _phases(config, workdir):
     """The command of each phase, in order."""
-    workdir = workdir.resolve()
 
     def command(program, *names, **paths):
         options = {**{name: getattr(config, name) for name in names}, **paths}

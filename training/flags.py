@@ -80,6 +80,9 @@ def folder(name, text):
     """Defines a flag for a folder that must be given."""
     flags.DEFINE_string(name, None, text)
     flags.mark_flag_as_required(name)
+    flags.register_validator(
+        name, lambda path: "://" not in (path or ""), "must be a folder of this machine"
+    )
 
 
 def given(config_class):
@@ -89,7 +92,8 @@ def given(config_class):
         value = flags.FLAGS[field.name].value
         if value is not None:
             changes[field.name] = _elements(field, value) if _kind(field) is tuple else value
-            if field.metadata["is_path"] and "://" not in value:  # It holds wherever one goes on.
+            # It holds wherever one goes on; an empty one is what it is unless it is set.
+            if field.metadata["is_path"] and value and "://" not in value:
                 changes[field.name] = os.path.abspath(os.path.expanduser(value))
     return changes
 
@@ -106,8 +110,9 @@ def _elements(field, words):
         ) from error
 
 
-def value(name):
-    return flags.FLAGS[name].value
+def path(name):
+    """What the command line gave for a flag of `folder`."""
+    return os.path.expanduser(flags.FLAGS[name].value)  # No shell does it after `--workdir=`.
 
 
 def run(main):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from training import models, objectives
 from training.config import NOT_OF_VIEWS, OF_PICTURES, OF_SOUNDS
-from training.data import recordings, stream
+from training.data import decoding, recordings, stream
 from training.data.augmentation import Augmentation
 from training.data.examples import as_inputs
 from training.data.orders import Orders
@@ -20,6 +20,7 @@ from training.data.views import Views
 from training.errors import UserError
 from training.recipes import RECIPES
 
+KINDS = {"audio": "sounds", "image": "pictures", "video": "clips"}
 EVALUATION_BATCH_SIZE = 256
 STATISTICS_BATCHES = 20
 NUM_PICTURED = 3
@@ -81,13 +82,20 @@ def load(config, data_set):
 
 
 def _refuse_what_does_nothing(config, kind):
-    """Raises `UserError` for variations, other than the recipe's, that examples are not given."""
+    """Raises `UserError` for what was set, other than the recipe's, that examples are not given."""
     recipe = RECIPES[config.recipe]()
-    changed = [n for n in OF_SOUNDS + OF_PICTURES if getattr(config, n) != getattr(recipe, n)]
-    for name in changed:
-        if name in (OF_PICTURES if kind == "audio" else OF_SOUNDS):
-            others = "pictures and clips" if kind == "audio" else "sounds"
-            raise UserError(f"--{name} is for {others}. Received: --data={config.data}.")
+    known = {
+        kind: (*names, *(OF_SOUNDS if kind == "audio" else OF_PICTURES))
+        for kind, names in decoding.SETTINGS_OF.items()
+    }
+    names = dict.fromkeys(name for of_kind in known.values() for name in of_kind)
+    for name in (name for name in names if getattr(config, name) != getattr(recipe, name)):
+        if name not in known[kind]:
+            others = " and ".join(KINDS[other] for other in known if name in known[other])
+            raise UserError(
+                f"--{name} is for {others}. Received: --data={config.data}, which holds "
+                f"{KINDS[kind]}."
+            )
         if objectives.is_contrastive(config) and name in NOT_OF_VIEWS:
             raise UserError(
                 f"--{name} does nothing with --objective=contrastive, whose views vary in ways of "

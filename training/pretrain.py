@@ -25,7 +25,7 @@ from training.recipes import RECIPES
 
 
 def main():
-    workdir = flags.value("workdir")
+    workdir = flags.path("workdir")
     changes = flags.given(PretrainConfig)
     recipe = RECIPES[changes.get("recipe", PretrainConfig.recipe)]()
     config = workdirs.resume_config(workdir, recipe, changes)

@@ -20,9 +20,8 @@ def write_text(path, text):
     """Writes a file so that it is never seen half written."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    files.put_in_place(unfinished, path)
+    with files.whole(path, path.with_name(path.name + ".unfinished")) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
 
 
 def write_json(path, record):

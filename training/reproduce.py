@@ -20,7 +20,7 @@ def main():
     config.check()
     from training.experiments import reproduction
 
-    written = reproduction.run(config, flags.value("workdir"))
+    written = reproduction.run(config, flags.path("workdir"))
     print(f"Everything is in {written}.")
     return 0
 

@@ -17,7 +17,7 @@ def main():
     config.check()
     from training import soak_lib
 
-    report = soak_lib.run(config, flags.value("workdir"))
+    report = soak_lib.run(config, flags.path("workdir"))
     print(soak_lib.page(report), end="")
     return 0 if report["same_weights"] and report["same_log"] else 1
 

@@ -26,7 +26,7 @@ def main():
     from training import transfer_lib
 
     tf.config.experimental.enable_op_determinism()
-    report = transfer_lib.run(config, flags.value("workdir"))
+    report = transfer_lib.run(config, flags.path("workdir"))
     print(transfer_lib.table(report["tasks"]), end="")
     return 0
 

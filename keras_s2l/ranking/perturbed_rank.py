@@ -6,10 +6,10 @@ from keras import ops
 from keras_s2l import _checks
 from keras_s2l._compiled import compiled
 from keras_s2l._gradients import custom_gradient
-from keras_s2l._seeds import ReplicaSeedGenerator
+from keras_s2l._seeds import ReplicaSeedGenerator, SavedDraws
 from keras_s2l.ranking import noises, pairs
 from keras_s2l.ranking.hard_rank import hard_rank
-from keras_s2l.ranking.projections import HARDEST, SOFTEST
+from keras_s2l.ranking.projections import HARDEST, SOFTER, SOFTEST
 from keras_s2l.ranking.rows import (
     DIRECTIONS,
     checked,
@@ -17,8 +17,6 @@ from keras_s2l.ranking.rows import (
     scores_to_rows,
     widened_dtype,
 )
-
-SOFTER = "try 1.0, lower it for harder ranks"
 
 
 def perturbed_rank(
@@ -113,7 +111,7 @@ def _sampled_ranks(values, sigma, present, draws, noise):
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
-class PerturbedRank(keras.layers.Layer):
+class PerturbedRank(SavedDraws, keras.layers.Layer):
     """Replaces each score by its expected rank within its row under noise.
 
     Args:

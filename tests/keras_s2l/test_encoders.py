@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_s2l
 from keras_s2l import PatchEncoder, note_backbone
 from keras_s2l.encoders import ContextFreeNetwork, level_names, with_levels
 
@@ -85,3 +86,37 @@ def test_the_context_free_network_sees_all_patches_together():
     changed = PATCHES.copy()
     changed[:, 3] += 1
     assert np.all(np.abs(np.asarray(network(changed)) - scores)[:, 0] > 0)
+
+
+class TwoLayers(keras.Model):
+    """A model as users write them, without shapes."""
+
+    def __init__(self, positions=True):
+        super().__init__()
+        self.convolution = keras.layers.Conv2D(5, 3, padding="same")
+        self.pooling = keras.layers.MaxPooling2D()
+        self.positions = positions
+
+    def call(self, x):
+        x = self.pooling(self.convolution(x))
+        return x if self.positions else {"features": x}
+
+
+@pytest.mark.parametrize("called_before", [False, True])
+def test_a_subclassed_model_may_be_the_backbone(called_before):
+    backbone = TwoLayers()
+    if called_before:
+        backbone(PATCHES[0])
+    model = keras_s2l.ShuffleToLearn(backbone, num_patches=3, axis="frequency")
+    x = np.random.default_rng(0).normal(size=(8, 16, 6, 1)).astype("float32")
+    model.compile("adam")
+    assert np.isfinite(model.fit(x, epochs=1, verbose=0).history["loss"]).all()
+    features = np.asarray(PatchEncoder(backbone)(PATCHES))
+    one_by_one = np.stack([np.asarray(backbone(p)).mean(axis=(1, 2)) for p in PATCHES])
+    np.testing.assert_allclose(features, one_by_one, atol=1e-5)
+    assert len(model.trainable_variables) == 2 + 4  # Of the convolution and of two dense layers.
+
+
+def test_a_backbone_of_several_outputs_is_refused():
+    with pytest.raises(ValueError, match=r"`backbone` must give one tensor .*features"):
+        PatchEncoder(TwoLayers(positions=False))(PATCHES)

@@ -154,3 +154,10 @@ def test_silence_has_a_gradient():
 def test_integer_samples_are_refused_with_the_remedy():
     with pytest.raises(ValueError, match="`waveforms` must be of a floating dtype"):
         LogSpectrogram()(np.zeros((1, 1000), "int16"))
+
+
+def test_a_later_call_with_another_rank_is_refused_too():
+    layer = LogSpectrogram()
+    layer(np.zeros((1, 16000), "float32"))
+    with pytest.raises(ValueError, match=r"must have shape \(batch, samples\); mix"):
+        layer(np.zeros((1, 16000, 1), "float32"))

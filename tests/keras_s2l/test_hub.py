@@ -434,3 +434,15 @@ def test_two_workers_train_the_same_encoder(handle, tmp_path):
     run_on_two_workers([program.format(handle=handle, path=path) for path in paths])
     for one, other in zip(*(np.load(path).values() for path in paths), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_integers_are_cast_to_those_that_were_saved(tmp_path):
+    root = tf.Module()
+    table = tf.constant([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    specs = [tf.TensorSpec((None, None), tf.int32)]
+    root.__call__ = tf.function(lambda ids: tf.reduce_sum(tf.gather(table, ids), 1), specs)
+    tf.saved_model.save(root, tmp_path)
+    encoder = HubEncoder(str(tmp_path), trainable=False)
+    np.testing.assert_array_equal(encoder(np.array([[0, 2], [1, 1]])), [[4, 6], [4, 6]])
+    with pytest.raises(ValueError, match=r"takes int32 inputs\. Received: inputs of dtype float32"):
+        encoder(np.zeros((2, 4), "float32"))

@@ -483,3 +483,59 @@ def test_two_workers_train_it_by_its_own_fit(tmp_path):
     run_on_two_workers([program.format(path=path) for path in paths])
     for one, other in zip(*(np.load(path).values() for path in paths), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", [[1, 2, 3, 4], [0, 1, 2, -1], [0, 1, 1, 2]])
+def test_orders_that_are_no_permutations_are_refused_before_a_step(order):
+    model = make()
+    model.compile("adam")
+    x = ramps(8)
+    orders = np.array([order] * len(x))
+    for call in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=r"`order` must .*row 0 of `order`"):
+            call(x, orders)
+    assert not model.built
+
+
+def test_a_dictionary_of_something_else_is_refused():
+    model = make()
+    model.compile("adam")
+    with pytest.raises(ValueError, match=r'a dictionary of "input".*\[.image.\]'):
+        model.fit({"image": ramps(8)})
+
+
+def test_a_number_of_permutations_is_no_set_of_them():
+    with pytest.raises(ValueError, match="`permutations` must"):
+        make(permutations=5)
+
+
+class WithAWeight(ShuffleToLearn):
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.own = self.add_weight(name="own")
+
+
+def test_the_weights_of_a_subclass_are_saved(tmp_path):
+    models = [WithAWeight(note_backbone((4, 6)), 4, "frequency") for _ in range(2)]
+    for model in models:
+        model.compile("adam", FenchelYoungRankLoss(num_samples=2, seed=1))
+        model.build((None, 8, 16, 1))
+    models[0].own.assign(7.0)
+    models[0].save_weights(tmp_path / "of.weights.h5")
+    models[1].load_weights(tmp_path / "of.weights.h5")
+    assert float(models[1].own) == 7.0
+
+
+def test_weights_load_into_a_model_that_draws_more_or_less(tmp_path):
+    models = [
+        ShuffleToLearn(note_backbone((4, 6)), patches=Patches(3, "frequency", jitter=jitter))
+        for jitter in (0, 1)
+    ]
+    models[0].build((None, 8, 12, 1))
+    models[1].build((None, 8, 15, 1))
+    for one, other in (models, models[::-1]):
+        one.save_weights(tmp_path / "of.weights.h5")
+        other.load_weights(tmp_path / "of.weights.h5")
+        for weight, loaded in zip(one.weights, other.weights, strict=True):
+            np.testing.assert_array_equal(weight, loaded)
+        one.context_free_network.score.bias.assign_add([1.0] * 3)

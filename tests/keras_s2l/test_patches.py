@@ -1,5 +1,6 @@
 """Patches against NumPy slices."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -380,3 +381,21 @@ def test_offsets_of_another_shape_are_refused():
     layer = Patches(grid=(2, 2), jitter=2)
     with pytest.raises(ValueError, match=r"`offsets` must have shape \(batch, 4, 2\). Received"):
         layer(np.zeros((3, 8, 8, 1)), offsets=np.zeros((3, 4, 1), "int32"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_patch_that_is_not_finite_does_not_become_a_constant_one(value):
+    x = np.random.default_rng(0).normal(size=(1, 4, 6, 1)).astype("float32")
+    x[0, 0, 0, 0] = value
+    patches = np.asarray(Patches(3, "frequency", normalize=True)(x))
+    assert np.isnan(patches[0, 0]).any()
+    assert np.isfinite(patches[0, 1:]).all()
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32"])
+def test_the_dtype_is_known_before_there_are_values(dtype, normalize):
+    inputs = keras.Input((4, 6, 1), dtype=dtype)
+    model = keras.Model(inputs, Patches(3, "frequency", normalize=normalize)(inputs))
+    patches = model(np.ones((2, 4, 6, 1), dtype))
+    assert model.output.dtype == keras.backend.standardize_dtype(patches.dtype)

@@ -131,3 +131,28 @@ np.testing.assert_allclose(average, np.mean(means, axis=0), rtol=1e-4, atol=1e-5
 def test_on_jax_fit_takes_them_too():
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
     subprocess.run([sys.executable, "-c", ON_JAX], env=environment, check=True)
+
+
+def test_a_callback_serves_one_model_after_the_other():
+    precise = PreciseBatchStatistics(lambda: BATCHES)
+    for _ in range(2):
+        model = model_of(FusedBatchNormalization)
+        model.fit(X, Y, epochs=1, batch_size=8, verbose=0, callbacks=[precise])
+        kernel, bias = (weight.numpy() for weight in model.get_layer("first").weights)
+        means = [(batch @ kernel + bias).mean(axis=0) for batch in BATCHES]
+        np.testing.assert_allclose(averages(model, "one")[0], np.mean(means, axis=0), rtol=1e-3)
+
+
+def test_batches_that_end_in_an_error_leave_the_averages_as_they_were():
+    model = model_of(FusedBatchNormalization)
+    model.fit(X, Y, epochs=1, batch_size=8, verbose=0)
+    before = [np.array(weight) for weight in model.weights]
+
+    def batches():
+        yield BATCHES[0]
+        raise OSError("The disk is gone.")
+
+    with pytest.raises(OSError):
+        take_statistics(model, batches())
+    for weight, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)

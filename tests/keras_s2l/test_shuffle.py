@@ -3,6 +3,7 @@
 import collections
 import itertools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -149,3 +150,21 @@ def test_a_fixed_set_passes_the_shared_check(tmp_path):
 
 def test_passes_the_shared_check(tmp_path):
     check_layer(PatchShuffle(seed=0), _patches(4, 6, 3), tmp_path)
+
+
+@pytest.mark.parametrize("function", [shuffle_patches, unshuffle_patches])
+@pytest.mark.parametrize("order", [[1, 2, 3], [0, 0, 1], [0, 1, -1], [0, 1, 3]])
+def test_an_order_that_is_no_permutation_takes_no_patches_of_other_examples(function, order):
+    patches = np.arange(6).reshape(2, 3)
+    with pytest.raises(ValueError, match=r"`order` must .*row 1 of `order` is"):
+        function(patches, np.array([[0, 1, 2], order]))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float32"])
+def test_a_given_order_comes_back_as_int32(dtype):
+    patches = np.arange(6).reshape(2, 3)
+    order = np.array([[2, 0, 1], [1, 2, 0]])
+    shuffled, returned = PatchShuffle()(patches, order.astype(dtype))
+    assert keras.backend.standardize_dtype(returned.dtype) == "int32"
+    np.testing.assert_array_equal(returned, order)
+    np.testing.assert_array_equal(shuffled, np.take_along_axis(patches, order, axis=1))

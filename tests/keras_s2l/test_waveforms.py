@@ -156,3 +156,16 @@ def test_config_round_trip_keeps_the_parts():
 def test_passes_the_shared_check(tmp_path):
     waveforms = np.random.RandomState(0).uniform(-1, 1, (3, 1000)).astype("float32")
     check_layer(_real_encoder(), waveforms, tmp_path, mixed_dtype="float32")
+
+
+@pytest.mark.parametrize("shape", [(2, 20000, 1), (20000,)])
+def test_waveforms_of_another_rank_are_refused(shape):
+    encoder = WaveformEncoder(LogSpectrogram(), keras.layers.Flatten(), 16000)
+    with pytest.raises(ValueError, match=r"must have shape \(batch, samples\); mix"):
+        encoder(np.zeros(shape, "float32"))
+
+
+def test_integers_are_refused_with_what_to_divide_them_by():
+    encoder = WaveformEncoder(LogSpectrogram(), keras.layers.Flatten(), 16000)
+    with pytest.raises(ValueError, match="divide samples of 16 bits by 32768"):
+        encoder(np.zeros((2, 16000), "int16"))

@@ -234,3 +234,9 @@ def test_what_cannot_be_timed_is_refused():
         dataclasses.replace(CONFIG, num_permutations=(0,)).check()
     with pytest.raises(UserError, match=r"--parts must be some of .*,normalization,scaling"):
         dataclasses.replace(CONFIG, parts=("speed",)).check()
+
+
+def test_more_permutations_than_there_are_are_refused_before_anything_is_timed(tmp_path):
+    config = dataclasses.replace(CONFIG, recipe="cifar10_grid", num_permutations=(10, 100))
+    with pytest.raises(UserError, match=r"--num_permutations must be at most 4! = 24.* 100\."):
+        benchmark_training_lib.run(config, tmp_path)

@@ -79,10 +79,16 @@ from absl import app
 from training import flags
 from training.config import PretrainConfig
 flags.define(PretrainConfig)
-app.run(lambda argv: print(flags.given(PretrainConfig)))
+flags.folder("workdir", "of the run")
+app.run(lambda argv: print((flags.given(PretrainConfig), flags.path("workdir"))))
 """
     command = [sys.executable, "-c", code, "--folder=here", "--data_dir=gs://bucket", "--steps=3"]
+    command += ["--soundfont=", "--workdir=~/run"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     expected = {"folder": str(tmp_path / "here"), "data_dir": "gs://bucket", "steps": 3}
-    assert eval(said.stdout) == expected, said.stderr
+    expected["soundfont"] = ""  # Not the folder it is called in.
+    assert eval(said.stdout) == (expected, os.path.expanduser("~/run")), said.stderr
+    command[-1] = "--workdir=gs://bucket/run"
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert said.returncode == 1 and "must be a folder of this machine" in said.stderr

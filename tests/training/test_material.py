@@ -171,3 +171,15 @@ def test_chance_is_that_of_the_best_constant_guess():
     assert objectives.measured(config_of("digit_scenes"))[2] == 1 / 9
     contrastive = config_of("digit_scenes", objective="contrastive")
     assert objectives.measured(contrastive)[2] == 1 / 7  # One of the seven other views.
+
+
+@pytest.mark.parametrize("changes", [{"image_size": 32}, {"num_frames": 4}, {"channels": 1}])
+def test_settings_of_pictures_are_refused_for_sounds(changes):
+    with pytest.raises(UserError, match=f"--{next(iter(changes))} is for .*which holds sounds"):
+        material.load(config_of("notes", data="folder", **changes), of_sounds(waveforms(8)))
+
+
+@pytest.mark.parametrize("changes", [{"num_frames": 4}, {"sample_rate": 8000}])
+def test_settings_of_clips_and_sounds_are_refused_for_pictures(changes):
+    with pytest.raises(UserError, match=f"--{next(iter(changes))} is for .*which holds pictures"):
+        material.load(config_of("digit_scenes", **changes), of_pictures(pictures(8)))

@@ -57,6 +57,23 @@ class Settings:
             )
 
 
+SETTINGS_OF = {
+    "audio": ("sample_rate", "window_samples"),
+    "image": ("image_size", "channels"),
+    "video": ("image_size", "channels", "num_frames"),
+}
+
+
+def settings_of(kind, settings):
+    """By name those that files of a kind depend on."""
+    return {name: getattr(settings, name) for name in SETTINGS_OF[kind]}
+
+
+def state_of(stat):
+    """What changes with the content of a file; unlike the other, its last time cannot be set."""
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
 @dataclasses.dataclass(frozen=True)
 class Decoded:
     """What became of one file, or of a part of a long sound.

@@ -2,9 +2,9 @@
 
 import collections
 import dataclasses
-import hashlib
 
 from training.data import decoding, labels_csv
+from training.data.draws import drawn
 from training.errors import UserError
 
 # The labelled splits, each with the one of all files that it is chosen from.
@@ -98,11 +98,6 @@ def draw_splits(groups):
     return {
         name: "test" if drawn(group) < TEST_SHARE else "train" for name, group in groups.items()
     }
-
-
-def drawn(group):
-    """A number in [0, 1) that looks random, and is always the same for a name."""
-    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:4], "big") / 2**32
 
 
 def _check_groups(groups, split_of):

@@ -68,7 +68,7 @@ def load(folder, split, settings, cache_dir=None):
         )
     whole = folder_files.files_of(files, folder_files.WHOLE.get(split, split))
     examples = prepared(
-        f"{kind}-{_digest(folder, whole, settings)}",
+        f"{kind}-{_digest(folder, kind, whole, settings)}",
         cache_dir,
         _examples(folder, kind, whole, settings, len(files)),
     )
@@ -143,7 +143,7 @@ def _warn_of_what_lacks(folder, split, files, column, classes):
     )
 
 
-def _digest(folder, files, settings):
+def _digest(folder, kind, files, settings):
     """Changes with everything that the prepared examples depend on."""
     try:
         stats = [(folder / file.name).stat() for file in files]
@@ -151,8 +151,8 @@ def _digest(folder, files, settings):
         raise _cannot_read(error.filename, error) from error
     record = {
         "version": decoding.VERSION,
-        "settings": dataclasses.asdict(settings),
-        "files": [(file.name, stat.st_size, stat.st_mtime_ns) for file, stat in zip(files, stats)],
+        "settings": decoding.settings_of(kind, settings),
+        "files": [(file.name, *decoding.state_of(stat)) for file, stat in zip(files, stats)],
     }
     return hashlib.sha256(json.dumps(record).encode()).hexdigest()[:16]
 

@@ -15,6 +15,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
+from training.data.draws import drawn
+
 SAMPLE_RATE = 16000
 NUM_SAMPLES = 16000
 HELD_SAMPLES = 12000  # NSynth holds 3 seconds of its 4, then lets go.
@@ -175,7 +177,7 @@ def render_notes(soundfont, varied=False):
         except RuntimeError:  # The bank lacks this program.
             continue
         if varied:
-            draw = _drawn(f"{program}/{pitch}/{velocity}/tuning")
+            draw = drawn(f"{program}/{pitch}/{velocity}/tuning")
             synth.set_tuning(0, MAX_CENTS * (2 * draw - 1) / 100)  # Semitones.
         audio = _play(synth, pitch, velocity)
         if not np.all(np.isfinite(audio)):
@@ -228,10 +230,5 @@ def split_of(instrument, pitch, validation=False):
     held_out = VALIDATION_PROGRAMS if validation else HELD_OUT_PROGRAMS
     if instrument % 8 in held_out:
         return "test_instruments"
-    draw = _drawn(f"{instrument}/{pitch}{'/validation' * validation}")
+    draw = drawn(f"{instrument}/{pitch}{'/validation' * validation}")
     return "test_notes" if draw < HELD_OUT_NOTES else "train"
-
-
-def _drawn(name):
-    """A number in [0, 1) that follows from a name alone."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32

@@ -11,7 +11,8 @@ import pathlib
 
 import tqdm
 
-from training.data import decoding, folder_files, published
+from training.data import decoding, published
+from training.data.draws import drawn
 from training.errors import UserError
 
 SPLITS = {"train": "train", "test_notes": "train", "valid": "valid", "test": "test"}  # Theirs.
@@ -35,7 +36,7 @@ def belongs(name, split):
     if SPLITS[split] != "train":
         return True
     note, _, _ = name.rpartition("-")
-    return (folder_files.drawn(note) < HELD_OUT_NOTES) == (split == "test_notes")
+    return (drawn(note) < HELD_OUT_NOTES) == (split == "test_notes")
 
 
 def load_folder(folder, split, settings, cache_dir=None):
@@ -94,7 +95,7 @@ def _numbers(entry):
 
 
 def _files(folder, notes):
-    """Size and time of the file of each note, by its name."""
+    """State of the file of each note, by its name."""
     try:
         with os.scandir(folder) as entries:
             stats = {entry.name: entry.stat() for entry in entries}
@@ -106,7 +107,7 @@ def _files(folder, notes):
             folder.parent, f"{folder} lacks {len(lacking)} notes, the first is {lacking[0]}.wav"
         )
     files = {name: stats[f"{name}.wav"] for name in notes}
-    return {name: (file.st_size, file.st_mtime_ns) for name, file in files.items()}
+    return {name: decoding.state_of(file) for name, file in files.items()}
 
 
 def _no_nsynth(folder, why):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
@@ -62,7 +63,9 @@ def prepared(key, cache_dir, produce):
     folder = cache.expanduser() / key
     if not folder.is_dir():
         try:
-            _write(folder, produce)
+            with _one_at_a_time(folder):
+                if not folder.is_dir():  # Another process may just have written it.
+                    _write(folder, produce)
         except OSError as error:
             raise UserError(
                 f"Cannot prepare examples in {folder}: {error}. Make room, or give another folder "
@@ -104,9 +107,25 @@ def _form(folder):
     return json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
 
 
+@contextlib.contextmanager
+def _one_at_a_time(folder):
+    """Waits until no other process of this machine writes the folder, and keeps others waiting."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.with_name(f"{UNFINISHED}{folder.name}.lock")
+    with open(path, "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Waiting for another process, which prepares {folder} …", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
 def _write(folder, produce):
     """Writes what is produced into a folder beside it, which takes its name at the end."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder.parent)
     with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder.parent) as temporary:
         unfinished = pathlib.Path(temporary) / folder.name
@@ -134,7 +153,7 @@ def _remove_leftovers(cache):
         with contextlib.suppress(OSError):
             newest = max(path.stat().st_mtime for path in [left, *left.rglob("*")])
             if newest < time.time() - 24 * 3600:
-                shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
 
 
 def _write_inputs(file, produce):

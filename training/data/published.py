@@ -10,12 +10,6 @@ from training.data.examples import Examples
 from training.data.prepared import prepared
 from training.errors import UserError
 
-SETTINGS_OF = {
-    "audio": ("sample_rate", "window_samples"),
-    "image": ("image_size", "channels"),
-    "video": ("image_size", "channels", "num_frames"),
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Item:
@@ -54,8 +48,7 @@ def load(name, kind, items, num_items, settings, cache_dir, depends_on, classes)
     Raises:
         UserError: If more than one item and more than 1 % of all are corrupt, or none can be used.
     """
-    used = {setting: getattr(settings, setting) for setting in SETTINGS_OF[kind]}
-    record = json.dumps([decoding.VERSION, used, depends_on])
+    record = json.dumps([decoding.VERSION, decoding.settings_of(kind, settings), depends_on])
     digest = hashlib.sha256(record.encode()).hexdigest()[:16]
     examples = prepared(f"{name}-{digest}", cache_dir, _examples(name, items, num_items))
     return Examples(

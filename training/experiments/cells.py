@@ -124,7 +124,7 @@ class Runner:
         self.workdir = pathlib.Path(workdir).resolve()
         self.jobs = jobs
         self.running = {}  # By cell its process, and when it began.
-        self.taken = {}  # By kind the seconds of what was run, here or before.
+        self.taken = {}  # By what is like it the seconds of what was run, here or before.
         self.began = time.monotonic()
 
     def run(self, cells):
@@ -139,7 +139,7 @@ class Runner:
             record = self._record(cell)
             if record is not None and record["ended"]:
                 done.add(cell.folder)
-                self.taken.setdefault(cell.kind, []).append(record["seconds"])
+                self._note(cell, record["seconds"])
             else:
                 waiting.append(cell)
         if done:
@@ -202,22 +202,23 @@ class Runner:
             return None
         threads = str(max(len(os.sched_getaffinity(0)) // self.jobs, 1))
         names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-        return {**os.environ, **dict.fromkeys(names, threads)}
+        # Else the first program would take all memory of a GPU.
+        shared = {**dict.fromkeys(names, threads), "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+        return {**os.environ, **shared}
 
     def _ended(self):
         for cell, (process, began) in list(self.running.items()):
             if process.poll() is None:
                 continue
             del self.running[cell]
-            seconds = time.monotonic() - began
+            seconds = self._write(cell, time.monotonic() - began, not process.returncode)
             if process.returncode:
                 raise UserError(
                     f"{cell.folder} ended with status {process.returncode}: "
                     f"{self._last_line(cell)} (all it said is in {cell.folder}.log). The same "
                     "command goes on from here."
                 )
-            seconds = self._write(cell, seconds, ended=True)
-            self.taken.setdefault(cell.kind, []).append(seconds)
+            self._note(cell, seconds)
             yield cell
 
     def _last_line(self, cell):
@@ -236,6 +237,10 @@ class Runner:
         records.write_json(path, record)
         return record["seconds"]
 
+    def _note(self, cell, seconds):
+        for like in _likes(cell):
+            self.taken.setdefault(like, []).append(seconds)
+
     def _say(self, cell, done, total, waiting):
         print(
             f"{done} of {total}, {cell.folder}: {self.taken[cell.kind][-1]:.0f} s; "
@@ -244,12 +249,12 @@ class Runner:
         )
 
     def _left(self, cells):
-        """What is known of the time that cells still take, from those of the same kind."""
-        mean = {kind: sum(of) / len(of) for kind, of in self.taken.items()}
+        """What is known of the time that cells still take, from those that are most like them."""
+        mean = {like: sum(of) / len(of) for like, of in self.taken.items()}
         unknown = dict.fromkeys(cell.kind for cell in cells if cell.kind not in mean)
         if unknown:
             return f"how long the rest takes is known after the first {', '.join(unknown)}"
-        seconds = sum(mean[cell.kind] for cell in cells)
+        seconds = sum(next(mean[like] for like in _likes(c) if like in mean) for c in cells)
         seconds -= sum(time.monotonic() - began for _, began in self.running.values())
         return f"about {_minutes(max(seconds, 0) / self.jobs)} left"
 
@@ -262,18 +267,27 @@ class Runner:
 
         signals = (signal.SIGTERM, signal.SIGHUP)  # The latter from a terminal that is closed.
         previous = {number: signal.signal(number, stop) for number in signals}
+        previous[signal.SIGINT] = signal.getsignal(signal.SIGINT)
         try:
             yield
         finally:
-            for number in signals:
+            for number in previous:  # Who asks again must not leave programs behind.
                 signal.signal(number, signal.SIG_IGN)
+            if self.running:
+                print(f"Stopping; {len(self.running)} programs save what they have …", flush=True)
             for process, _ in self.running.values():
                 process.terminate()
             for cell, (process, began) in self.running.items():
-                process.wait()
-                self._write(cell, time.monotonic() - began, ended=False)
+                status = process.wait()
+                self._write(cell, time.monotonic() - began, ended=status == 0)
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+def _likes(cell):
+    """What is like a cell, the nearest first: its other seeds, other arms, other measurements."""
+    parts = cell.folder.split("/")
+    return (parts[0], parts[-1]), parts[-1], cell.kind
 
 
 def _without_folders(command):

@@ -1,7 +1,9 @@
 """The figures of a report, with what the paper's plots show beside ours."""
 
+import matplotlib
 import matplotlib.figure
 import numpy as np
+from cycler import cycler
 
 from training.experiments import published, results
 
@@ -70,6 +72,8 @@ def _draw_paper(axis, name, rows, task):
 def learning(runs):
     """Share of the held-out patches in their place against steps, of each arm: median over seeds.
 
+    Of fixed permutations those of the likeliest one of the set, which are not as hard to find.
+
     Args:
         runs: As in results.json.
 
@@ -78,13 +82,14 @@ def learning(runs):
     """
     figure = matplotlib.figure.Figure((7, 4.2), layout="constrained")
     axis = figure.subplots()
+    axis.set_prop_cycle(cycler(linestyle=["-", "--", ":"]) * matplotlib.rcParams["axes.prop_cycle"])
     for run in runs.values():
         logs = [rows for rows in run["logs"].values() if rows and "val_patch_accuracy" in rows[0]]
         if not logs:
             continue
         length = min(map(len, logs))
         values = np.median([[row["val_patch_accuracy"] for row in log[:length]] for log in logs], 0)
-        axis.plot([row["step"] for row in logs[0][:length]], values, ".-", label=run["label"])
+        axis.plot([row["step"] for row in logs[0][:length]], values, marker=".", label=run["label"])
     if not axis.lines:
         return None
     axis.set(xlabel="step", ylabel="held-out patches in their place", ylim=(0, 1))

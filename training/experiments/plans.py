@@ -16,7 +16,7 @@ class Arm:
 
     Attributes:
         name: Of its folder.
-        label: Of its rows.
+        label: What sets it apart from all others.
         flags: Of `training.pretrain`, by name.
     """
 
@@ -233,13 +233,14 @@ def _figure2(material):
 
 def _shares(material):
     rows = {embedding: [] for embedding in PLOTTED}
+    row_label = OBJECTIVES[OURS][0]
     for share in SHARES:
         arm = _objective(material, OURS)
         if share < 1:
-            name = f"{OURS}-share{round(100 * share)}"
-            arm = _arm(material, name, arm.label, {"data_share": share})
+            label = f"{row_label}, {share:.0%} of the data"
+            arm = _arm(material, f"{OURS}-share{round(100 * share)}", label, {"data_share": share})
         for embedding, of_embedding in rows.items():
-            of_embedding.append(_point(material, arm, embedding, 100 * share, None))
+            of_embedding.append(_point(material, row_label, arm, embedding, 100 * share, None))
     return Experiment("data", "How much unlabelled data it takes", rows, "% of the unlabelled data")
 
 
@@ -254,11 +255,12 @@ def _figure3(material):
                 if "num_permutations" in flags:  # Of few patches there are not so many.
                     most = min(flags["num_permutations"], math.factorial(count))
                     flags_of_count["num_permutations"] = most
-                arm = _arm(material, f"{objective}-n{count}", label, flags_of_count)
+                arm_label = f"{label}, {count} patches"
+                arm = _arm(material, f"{objective}-n{count}", arm_label, flags_of_count)
             for embedding, of_embedding in rows.items():
-                of_embedding.append(_point(material, arm, embedding, count, paper))
+                of_embedding.append(_point(material, label, arm, embedding, count, paper))
     return Experiment("figure3", "How many patches", rows, "patches")
 
 
-def _point(material, arm, embedding, x, paper):
-    return Row(arm.label, arm, _frozen(material, embedding), x=x, paper=paper)
+def _point(material, label, arm, embedding, x, paper):
+    return Row(label, arm, _frozen(material, embedding), x=x, paper=paper)

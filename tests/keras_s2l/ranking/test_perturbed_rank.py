@@ -9,6 +9,7 @@ import tensorflow as tf
 from scipy import special, stats
 
 from keras_s2l import PerturbedRank, perturbed_rank
+from keras_s2l.ranking import pairs
 from tests import references
 from tests.keras_s2l.ranking import cases
 from tests.layer_checks import check_layer
@@ -187,3 +188,27 @@ def test_layer_draws_other_noise_each_time_from_its_seed():
     np.testing.assert_array_equal(again(scores), first)
     mask = np.arange(9) < np.arange(3, 10)[:, None]
     np.testing.assert_array_equal(layer(scores, mask=mask).numpy()[~mask], -1.0)
+
+
+def test_a_saved_layer_goes_on_drawing_where_it_was(tmp_path):
+    scores = np.random.default_rng(0).normal(size=(4, 5)).astype("float32")
+    inputs = keras.Input((5,))
+    model = keras.Model(inputs, PerturbedRank(num_samples=1, seed=3)(inputs))
+    first = np.asarray(model(scores))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    following = np.asarray(loaded(scores))
+    np.testing.assert_array_equal(following, model(scores))
+    assert not np.array_equal(following, first)
+
+
+def test_long_rows_are_worked_on_in_as_few_pieces_as_their_number_allows(monkeypatch):
+    seen = []
+    tiles = pairs._tiles
+    monkeypatch.setattr(pairs, "_tiles", lambda rows: seen.append(tiles(rows)) or seen[-1])
+    scores = np.random.default_rng(0).normal(size=(1, 1500)).astype("float32")
+    ranks = perturbed_rank(scores)
+    assert [len(of) for of in seen] == [1]  # 64 rows of as many scores would take 50.
+    np.testing.assert_allclose(
+        ranks[0, 0], stats.norm.cdf((scores[0, 0] - scores[0]) / 2**0.5).sum() - 0.5, rtol=1e-4
+    )

@@ -620,3 +620,27 @@ def test_a_failure_in_the_middle_leaves_no_cache(put, load, monkeypatch, tmp_pat
             load()
     assert not list((tmp_path / "cache").iterdir())
     assert sorted(red for red, _ in both(load)) == list(range(30))
+
+
+def test_other_files_of_the_same_names_sizes_and_times_are_others(put, load, tmp_path):
+    for value in (0.1, 0.2):
+        put("0.wav", value * np.sign(np.cos(np.arange(3200))))
+        os.utime(tmp_path / "set/0.wav", (0, 0))
+        (examples,) = [found for split in SPLITS if (found := loads(load, split)) is not None]
+        np.testing.assert_allclose(np.abs(examples.inputs / 32768), value, atol=1e-3)
+        (tmp_path / "set").rename(tmp_path / f"of {value}")
+
+
+def loads(load, split):
+    try:
+        return load(split)
+    except UserError:
+        return None
+
+
+def test_settings_of_another_kind_decode_nothing_again(put, load, decoded):
+    put("a/0.png", 0)
+    put("a/1.png", 1)
+    both(load)
+    both(lambda split: load(split, Settings(image_size=8, window_samples=99, num_frames=3)))
+    assert len(decoded) == 2

@@ -1,12 +1,15 @@
 """What lies prepared is what was produced, once, whole or not at all."""
 
+import concurrent.futures
 import hashlib
 import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import tracemalloc
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -88,12 +91,29 @@ def test_what_a_killed_process_left_is_not_used(tmp_path):
     assert prepared("key", tmp_path, produce(5)).names == [f"file {n}" for n in range(1, 6)]
 
 
-def test_of_two_that_prepare_the_same_the_first_to_end_counts(tmp_path):
-    def slow():
-        yield np.zeros(1), {}, "slow"
-        prepared("key", tmp_path, iter([(np.zeros(1), {}, "fast")]))
+def test_of_two_that_prepare_the_same_one_waits_for_the_other(tmp_path, capsys):
+    waits = threading.Event()
 
-    assert prepared("key", tmp_path, slow()).names == ["fast"]
+    def slow():
+        yield np.zeros(1), {}, "first"
+        assert waits.wait(60)
+
+    def second():
+        yield np.zeros(1), {}, "second"
+
+    def say(text, **_):
+        if text.startswith("Waiting for another process"):
+            waits.set()
+
+    with (
+        mock.patch("builtins.print", say),
+        concurrent.futures.ThreadPoolExecutor(2) as threads,
+    ):
+        first = threads.submit(prepared, "key", tmp_path, slow())
+        while not list(tmp_path.rglob("inputs.raw")):
+            assert not first.done()
+        other = threads.submit(prepared, "key", tmp_path, second())
+        assert first.result(60).names == other.result(60).names == ["first"]
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
 
@@ -162,7 +182,9 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     real_open = open
     monkeypatch.setattr(
         "builtins.open",
-        lambda path, *mode: real_open("/dev/full" if str(path).endswith(".raw") else path, *mode),
+        lambda path, *mode, **more: real_open(
+            "/dev/full" if str(path).endswith(".raw") else path, *mode, **more
+        ),
     )
     with pytest.raises(UserError, match=r"Cannot prepare .*No space left.*Make room"):
         prepared("key", tmp_path, produce(3, (100_000,)))

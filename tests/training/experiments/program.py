@@ -16,6 +16,7 @@ if "--fail_once=1" in sys.argv and count == 1:
 if "--wait=1" in sys.argv and count == 1:
 
     def save(*_):
+        time.sleep(2 if "--save_seconds=2" in sys.argv else 0)
         (workdir / "saved").write_text("")
         sys.exit(1)
 

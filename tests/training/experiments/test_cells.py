@@ -21,6 +21,13 @@ def cell(folder, *arguments, kind=PRETRAIN, needs=None):
     return Cell(kind, folder, (PROGRAM, f"--workdir={folder}", *arguments), needs)
 
 
+def wait_for(path, process):
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+
+
 def runs(folder, name):
     return int((folder / name / "runs.txt").read_text())
 
@@ -50,6 +57,7 @@ def test_a_program_that_fails_is_one_line_and_the_same_command_goes_on(tmp_path)
     with pytest.raises(UserError, match=r"b ended with status 1: error: the first time it fails"):
         Runner(tmp_path, jobs=1).run(some)
     assert not (tmp_path / "c").exists()
+    assert json.loads((tmp_path / "b.json").read_text())["seconds"] > 0  # They count.
     Runner(tmp_path, jobs=1).run(some)
     assert [runs(tmp_path, name) for name in "abc"] == [1, 2, 1]
     assert json.loads((tmp_path / "b.json").read_text())["ended"]
@@ -85,10 +93,8 @@ def test_stopped_it_stops_its_programs_and_waits_for_what_they_save(number, tmp_
         f"Runner({str(tmp_path)!r}, jobs=2).run([cell('a', '--wait=1'), cell('b', '--wait=1')])"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while not all((tmp_path / name / "waits").exists() for name in "ab"):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.05)
+    for name in "ab":
+        wait_for(tmp_path / name / "waits", process)
     os.kill(process.pid, number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0 and b"KeyboardInterrupt" in errors
@@ -97,3 +103,34 @@ def test_stopped_it_stops_its_programs_and_waits_for_what_they_save(number, tmp_
         assert not json.loads((tmp_path / f"{name}.json").read_text())["ended"]
     Runner(tmp_path, jobs=2).run([cell("a", "--wait=1"), cell("b", "--wait=1")])
     assert runs(tmp_path, "a") == runs(tmp_path, "b") == 2
+
+
+def test_asked_again_to_stop_it_still_waits_for_its_programs(tmp_path):
+    code = (
+        "from tests.training.experiments.test_cells import *\n"
+        f"Runner({str(tmp_path)!r}, jobs=1).run([cell('a', '--wait=1', '--save_seconds=2')])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+    wait_for(tmp_path / "a" / "waits", process)
+    process.send_signal(signal.SIGINT)
+    said = iter(process.stdout.readline, b"")
+    assert any(b"Stopping; 1 programs save what they have" in line for line in said)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) != 0
+    assert (tmp_path / "a" / "saved").exists()
+    assert json.loads((tmp_path / "a.json").read_text())["seconds"] > 1
+
+
+def test_time_left_is_that_of_what_is_most_alike(tmp_path):
+    runner = Runner(tmp_path, jobs=1)
+    heads, trained = "ours/seed0/pretrained-fc", "ours/seed0/supervised"
+    runner._note(cell(heads, kind=TRANSFER), 60)
+    runner._note(cell(trained, kind=TRANSFER), 3600)
+    left = {
+        "ours/seed1/pretrained-fc": "1 min",
+        "ours/seed1/supervised": "1 h 0 min",
+        "other/seed0/pretrained-fc": "1 min",
+        "other/seed0/pretrained-levels": "30 min",  # Of its kind at least.
+    }
+    for folder, expected in left.items():
+        assert runner._left([cell(folder, kind=TRANSFER)]) == f"about {expected} left"

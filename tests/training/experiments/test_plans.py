@@ -143,3 +143,13 @@ def test_a_table_that_the_data_cannot_have_is_refused():
         plans.experiments(ReproduceConfig(data="moving_digits", table=(1, 2)))
     with pytest.raises(UserError, match="--data must be notes or nsynth"):
         plans.experiments(ReproduceConfig(data="folder", table=(1,)))
+
+
+@pytest.mark.parametrize("data", EVERYTHING)
+def test_every_arm_is_called_otherwise(data):
+    labels = {}
+    for experiment in plans.experiments(asked(data)):
+        for rows in experiment.rows.values():
+            for row in rows:
+                labels.setdefault(row.arm.label, set()).add(row.arm.name)
+    assert all(len(names) == 1 for names in labels.values())

@@ -15,7 +15,16 @@ from PIL import Image
 from training import records
 from training.config import ReproduceConfig
 from training.errors import UserError
-from training.experiments import cells, page, plans, published, reproduction, results, tables
+from training.experiments import (
+    cells,
+    figures,
+    page,
+    plans,
+    published,
+    reproduction,
+    results,
+    tables,
+)
 
 CONFIG = ReproduceConfig(table=(1, 2), figure=(2, 3), ablation=True, pretrain_seeds=6, seeds=2)
 TASKS = {
@@ -328,3 +337,11 @@ def test_more_may_be_asked_for_but_nothing_else_changed(tmp_path):
 
 def test_figures_and_page_name_every_experiment():
     assert set(page.NAMES) == {"table1", "table2", "figure2", "data", "figure3", "ablation"}
+
+
+def test_every_line_of_the_learning_curves_looks_otherwise():
+    log = {"0": [{"step": 1.0, "val_patch_accuracy": 0.5}]}
+    figure = figures.learning({str(n): {"label": f"arm {n}", "logs": log} for n in range(30)})
+    lines = figure.axes[0].lines
+    looks = {(line.get_color(), line.get_linestyle()) for line in lines}
+    assert len(looks) == len({line.get_label() for line in lines}) == 30
