@@ -35,9 +35,9 @@ def compiled(function):
         @functools.wraps(function)
         def run(*tensors, **constants):
             eager = tf.executing_eagerly()
-            # How long rows are worked on may depend on how many there are.
-            short = all(x.shape.rank == 0 or x.shape[-1] <= LONG for x in tensors)
-            any_batch = eager and short and constants.get("axis") != 0
+            any_batch = eager and constants.get("axis") != 0
+            if any_batch:  # But how long rows are worked on may depend on how many there are.
+                any_batch = all(max(x.shape[1:], default=0) <= LONG for x in tensors)
             shapes = [_without_batch(x.shape) if any_batch else tuple(x.shape) for x in tensors]
             signature = tuple((shape, x.dtype) for shape, x in zip(shapes, tensors))
             return program(signature, eager, **constants)(*tensors)

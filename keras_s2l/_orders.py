@@ -54,7 +54,13 @@ def refuse_no_permutations(order):
     Args:
         order: Numbers `(batch, num_patches)`.
     """
-    visible = order if isinstance(order, np.ndarray) else _visible(ops.convert_to_tensor(order))
+    tensor = ops.convert_to_tensor(order)
+    if len(tensor.shape) != 2:
+        raise ValueError(
+            "`order` must have shape (batch, num_patches). Received: order of shape "
+            f"{tuple(tensor.shape)}"
+        )
+    visible = order if isinstance(order, np.ndarray) else _visible(tensor)
     if visible is None:
         return
     absent = np.any(visible == ABSENT, axis=1)

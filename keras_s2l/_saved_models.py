@@ -154,7 +154,7 @@ def as_saved(inputs, specs):
 
 def _cast(value, spec):
     value = keras.ops.convert_to_tensor(value)
-    if spec.dtype.is_integer and value.dtype.is_integer:  # NumPy's are of 64 bits.
+    if {value.dtype.name, spec.dtype.name} == {"int32", "int64"}:  # NumPy's are of 64 bits.
         return keras.ops.cast(value, spec.dtype.name)
     if not spec.dtype.is_floating:
         if value.dtype != spec.dtype:

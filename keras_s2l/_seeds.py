@@ -27,22 +27,22 @@ class SavedDraws:
     Keras does not save generators: a restored layer would draw the same again.
     """
 
-    generator_name = "seed_generator_state"
+    _generator_name = "seed_generator_state"
 
-    def saved_generator(self):
+    def _saved_generator(self):
         """The generator, `None` if nothing is drawn."""
         return self.seed_generator
 
     def save_own_variables(self, store):
         super().save_own_variables(store)
-        generator = self.saved_generator()
+        generator = self._saved_generator()
         if generator is not None:
-            store[self.generator_name] = keras.ops.convert_to_numpy(generator.state.value)
+            store[self._generator_name] = keras.ops.convert_to_numpy(generator.state.value)
 
     def load_own_variables(self, store):
         names = list(store.keys())  # All that a store of Keras has of a dictionary's methods.
         own = {name: store[name] for name in names}
-        state, generator = own.pop(self.generator_name, None), self.saved_generator()
+        state, generator = own.pop(self._generator_name, None), self._saved_generator()
         super().load_own_variables(own)
         if state is not None and generator is not None:  # Saved by one that draws, too.
             generator.state.assign(state[()])

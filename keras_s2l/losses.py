@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_s2l import _checks
 from keras_s2l._gradients import custom_gradient
-from keras_s2l._orders import ABSENT, order_and_mask
+from keras_s2l._orders import order_and_mask
 from keras_s2l._seeds import ReplicaSeedGenerator
 from keras_s2l.permutations import as_permutations
 from keras_s2l.ranking import noises, pairs
@@ -15,19 +15,6 @@ from keras_s2l.ranking.hard_rank import hard_rank
 from keras_s2l.ranking.projections import REGULARIZATIONS, SOFTER
 from keras_s2l.ranking.rows import widened
 from keras_s2l.ranking.soft_rank import soft_rank
-
-
-class _RankingLoss(keras.losses.Loss):
-    """A loss of one value for each example: slots that a mask of the scores leaves out are absent.
-
-    Keras would multiply these values by the mask, which has one for each slot.
-    """
-
-    def __call__(self, order, scores, sample_weight=None):
-        mask = getattr(scores, "_keras_mask", None)
-        if mask is not None:
-            order, scores = ops.where(mask, order, ABSENT), ops.copy(scores)  # The copy has none.
-        return super().__call__(order, scores, sample_weight=sample_weight)
 
 
 def _labels_and_scores(order, scores):
@@ -39,7 +26,7 @@ def _labels_and_scores(order, scores):
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
-class FenchelYoungRankLoss(_RankingLoss):
+class FenchelYoungRankLoss(keras.losses.Loss):
     """Fenchel–Young loss of the perturbed rank.
 
     For each pair of patches of which `i` belongs after `j`, with margin `m = scores_i - scores_j`
@@ -60,9 +47,8 @@ class FenchelYoungRankLoss(_RankingLoss):
 
     Call with `order` `(batch, n)`, numbers of any dtype, each row a permutation of `0 … n - 1`, -1
     in slots that are absent, and `scores` of the same shape, which are cast to the `dtype` of the
-    loss, float32 unless it is given; slots that their Keras mask leaves out are absent too. What is
-    not a permutation is an error where the values can be seen; inside a compiled step they cannot,
-    and give a loss that never reaches 0.
+    loss, float32 unless it is given. What is not a permutation is an error where the values can be
+    seen; inside a compiled step they cannot, and give a loss that never reaches 0.
 
     Raises:
         ValueError: If an argument has another value, the shapes differ, or a row of `order` is seen
@@ -161,7 +147,7 @@ class FenchelYoungRankLoss(_RankingLoss):
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
-class SoftRankLoss(_RankingLoss):
+class SoftRankLoss(keras.losses.Loss):
     """Half the squared distance between the soft ranks of the scores and the order.
 
     Args:
@@ -207,7 +193,7 @@ class SoftRankLoss(_RankingLoss):
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
-class ScoreMeanSquaredError(_RankingLoss):
+class ScoreMeanSquaredError(keras.losses.Loss):
     """Mean squared difference between the scores themselves and the order: no ranking.
 
     The baseline that shows what ranking is worth: scores must be the ranks, not only be ordered as

@@ -13,7 +13,7 @@ from keras_s2l.metrics import PatchAccuracy
 from keras_s2l.permutations import as_permutations
 from keras_s2l.pretext_model import PretextModel
 from keras_s2l.ranking.hard_rank import hard_rank
-from keras_s2l.shuffle import PatchShuffle, shuffle_patches, unshuffle_patches
+from keras_s2l.shuffle import PatchShuffle, gathered, shuffle_patches
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
@@ -66,7 +66,7 @@ class ShuffleToLearn(SavedDraws, PretextModel):
     Reference: Carr et al., 2021, https://arxiv.org/abs/2103.09879
     """
 
-    generator_name = "loss_seed_generator_state"
+    _generator_name = "loss_seed_generator_state"
 
     def __init__(
         self,
@@ -106,6 +106,7 @@ class ShuffleToLearn(SavedDraws, PretextModel):
 
     def build(self, input_shape):
         if isinstance(input_shape, dict):  # Of a training or test step.
+            _refuse_other_names(input_shape)
             input_shape = input_shape["input"]
         super().build(input_shape)
 
@@ -135,7 +136,7 @@ class ShuffleToLearn(SavedDraws, PretextModel):
     @property
     def non_trainable_variables(self):
         variables = super().non_trainable_variables
-        generator = self.saved_generator()
+        generator = self._saved_generator()
         if generator is None or keras.backend.backend() != "jax":
             return variables
         # JAX keeps what a step changes of these only: else the loss would draw the same each step.
@@ -164,11 +165,7 @@ class ShuffleToLearn(SavedDraws, PretextModel):
     def _pretext_task(self, data):
         x, order, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         task = dict(x) if isinstance(x, dict) else {"input": x}
-        if "input" not in task or not set(task) <= {"input", "offsets", "draws"}:
-            raise ValueError(
-                '`fit` and `evaluate` take a dictionary of "input", and if wanted "offsets" and '
-                f'"draws", in place of examples. Received: a dictionary of {sorted(task)}'
-            )
+        _refuse_other_names(task)
         if order is not None:
             self._refuse_no_orders(order)
             task["order"] = order
@@ -217,13 +214,18 @@ class ShuffleToLearn(SavedDraws, PretextModel):
         return ops.cast(likeliest, scores.dtype)
 
     def fit(self, x=None, y=None, *args, **kwargs):
-        self._refuse_no_orders(y)  # Here they can be seen, in a compiled step they cannot.
+        # Here they can be seen, in a compiled step they cannot.
+        self._refuse_no_orders(y)
+        if isinstance(kwargs.get("validation_data"), (tuple, list)):
+            self._refuse_no_orders(
+                keras.utils.unpack_x_y_sample_weight(kwargs["validation_data"])[1]
+            )
         return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         self._refuse_no_orders(y)
         self.evaluation_shuffle.reset()
-        generator = self.saved_generator()
+        generator = self._saved_generator()
         if generator is None:
             return super().evaluate(x, y, *args, **kwargs)
         before = ops.convert_to_numpy(generator.state.value)
@@ -244,9 +246,17 @@ class ShuffleToLearn(SavedDraws, PretextModel):
         """
         shuffled = shuffle_patches(self.patches(ops.convert_to_tensor(x)), order)
         ranks = hard_rank(self._places(self.context_free_network(shuffled, training=False)))
-        return self.patches.inverse(shuffled), self.patches.inverse(
-            unshuffle_patches(shuffled, ranks)
-        )
+        # Not `unshuffle_patches`: scores that are no numbers have no ranks.
+        restored = gathered(shuffled, ops.argsort(ranks, axis=1))
+        return self.patches.inverse(shuffled), self.patches.inverse(restored)
 
-    def saved_generator(self):
+    def _saved_generator(self):
         return getattr(getattr(self, "loss", None), "seed_generator", None)
+
+
+def _refuse_other_names(inputs):
+    if "input" not in inputs or not set(inputs) <= {"input", "offsets", "draws", "order"}:
+        raise ValueError(
+            '`fit` and `evaluate` take a dictionary of "input", and if wanted "offsets" and '
+            f'"draws", in place of examples. Received: a dictionary of {sorted(inputs)}'
+        )

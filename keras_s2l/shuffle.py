@@ -26,6 +26,11 @@ def shuffle_patches(patches, order):
     >>> shuffle_patches(np.array([[10, 20, 30]]), np.array([[2, 0, 1]]))   # [[30, 10, 20]]
     """
     refuse_no_permutations(order)
+    return gathered(patches, order)
+
+
+def gathered(patches, order):
+    """As `shuffle_patches`, of orders that are known to be permutations."""
     sizes = tuple(ops.shape(patches))
     order = ops.cast(order, "int32")
     if keras.backend.backend() == "jax":
@@ -58,7 +63,7 @@ def unshuffle_patches(shuffled, order):
     >>> unshuffle_patches(np.array([[30, 10, 20]]), np.array([[2, 0, 1]]))   # [[10, 20, 30]]
     """
     refuse_no_permutations(order)
-    return shuffle_patches(shuffled, ops.argsort(order, axis=1))
+    return gathered(shuffled, ops.argsort(order, axis=1))
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
@@ -104,8 +109,9 @@ class PatchShuffle(SavedDraws, keras.layers.Layer):
     def call(self, patches, order=None):
         if order is None:
             order = self.draw_order(ops.shape(patches)[0], patches.shape[1])
-        order = ops.cast(order, "int32")
-        return shuffle_patches(patches, order), order
+        else:
+            refuse_no_permutations(order)
+        return gathered(patches, order), ops.cast(order, "int32")
 
     def draw_order(self, batch, num_patches):
         """Permutations of the next call, int32 `(batch, num_patches)`."""

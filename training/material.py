@@ -85,11 +85,12 @@ def _refuse_what_does_nothing(config, kind):
     """Raises `UserError` for what was set, other than the recipe's, that examples are not given."""
     recipe = RECIPES[config.recipe]()
     known = {
-        kind: (*names, *(OF_SOUNDS if kind == "audio" else OF_PICTURES))
-        for kind, names in decoding.SETTINGS_OF.items()
+        one: (*names, *(OF_SOUNDS if one == "audio" else OF_PICTURES))
+        for one, names in decoding.SETTINGS_OF.items()
     }
-    names = dict.fromkeys(name for of_kind in known.values() for name in of_kind)
-    for name in (name for name in names if getattr(config, name) != getattr(recipe, name)):
+    for name in dict.fromkeys(name for names in known.values() for name in names):
+        if getattr(config, name) == getattr(recipe, name):
+            continue
         if name not in known[kind]:
             others = " and ".join(KINDS[other] for other in known if name in known[other])
             raise UserError(

@@ -410,24 +410,3 @@ def test_draws_that_are_given_are_the_noise():
         message = r"shape \(batch, num_samples, n\), for a loss that samples"
         with pytest.raises(ValueError, match=message), given.using(wrong):
             pass
-
-
-class Squeezed(keras.layers.Layer):
-    supports_masking = True
-
-    def call(self, x):
-        return x[..., 0]
-
-
-@pytest.mark.parametrize("make", LABEL_LOSSES)
-def test_slots_that_a_mask_of_the_scores_leaves_out_are_absent(make):
-    layers = [keras.layers.Masking(), keras.layers.Dense(1), Squeezed()]
-    model = keras.Sequential([keras.Input((3, 4)), *layers])
-    order = np.array([[1, 0, 2], [0, 1, -1], [1, -1, 0]])
-    x = np.where(order[..., None] >= 0, np.random.default_rng(0).normal(size=(3, 3, 4)), 0.0)
-    scores = model(x)
-    expected = make(reduction="none")(order, scores.numpy())
-    given = np.where(order >= 0, order, 7)
-    np.testing.assert_array_equal(make(reduction="none")(given, scores), expected)
-    model.compile(loss=make())
-    np.testing.assert_allclose(model.evaluate(x, given, verbose=0), np.mean(expected), rtol=1e-5)

@@ -494,7 +494,15 @@ def test_orders_that_are_no_permutations_are_refused_before_a_step(order):
     for call in (model.fit, model.evaluate):
         with pytest.raises(ValueError, match=r"`order` must .*row 0 of `order`"):
             call(x, orders)
+    with pytest.raises(ValueError, match=r"`order` must .*row 0 of `order`"):
+        model.fit(x, validation_data=(x, orders))
     assert not model.built
+
+
+def test_scores_that_are_no_numbers_are_put_in_some_order(built):
+    built.context_free_network.score.bias.assign([np.nan] * 4)
+    shuffled, restored = built.reorder(ramps(2), [[1, 0, 2, 3], [0, 1, 2, 3]])
+    assert shuffled.shape == restored.shape == (2, 8, 16, 1)
 
 
 def test_a_dictionary_of_something_else_is_refused():

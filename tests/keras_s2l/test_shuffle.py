@@ -168,3 +168,11 @@ def test_a_given_order_comes_back_as_int32(dtype):
     assert keras.backend.standardize_dtype(returned.dtype) == "int32"
     np.testing.assert_array_equal(returned, order)
     np.testing.assert_array_equal(shuffled, np.take_along_axis(patches, order, axis=1))
+
+
+def test_fractions_are_no_order():
+    patches = np.arange(6).reshape(2, 3)
+    with pytest.raises(ValueError, match="not whole numbers"):
+        PatchShuffle()(patches, np.array([[0.5, 1.2, 2.9], [0.0, 1.0, 2.0]]))
+    with pytest.raises(ValueError, match=r"must have shape \(batch, num_patches\)"):
+        shuffle_patches(patches, [0, 1, 2])

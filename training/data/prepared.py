@@ -112,16 +112,26 @@ def _one_at_a_time(folder):
     """Waits until no other process of this machine writes the folder, and keeps others waiting."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.with_name(f"{UNFINISHED}{folder.name}.lock")
-    with open(path, "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"Waiting for another process, which prepares {folder} …", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    while True:
+        with open(path, "w", encoding="utf-8") as file:
+            _lock(file, folder)
+            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                continue  # Who had it before has removed it.
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _lock(file, folder):
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"Waiting for another process, which prepares {folder} …", flush=True)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # A file system without locks: several may write, the first to end counts.
+        return
 
 
 def _write(folder, produce):
@@ -153,7 +163,7 @@ def _remove_leftovers(cache):
         with contextlib.suppress(OSError):
             newest = max(path.stat().st_mtime for path in [left, *left.rglob("*")])
             if newest < time.time() - 24 * 3600:
-                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
+                shutil.rmtree(left, ignore_errors=True)  # Not locks, which are files.
 
 
 def _write_inputs(file, produce):

@@ -273,15 +273,21 @@ class Runner:
         finally:
             for number in previous:  # Who asks again must not leave programs behind.
                 signal.signal(number, signal.SIG_IGN)
-            if self.running:
-                print(f"Stopping; {len(self.running)} programs save what they have …", flush=True)
-            for process, _ in self.running.values():
-                process.terminate()
-            for cell, (process, began) in self.running.items():
-                status = process.wait()
-                self._write(cell, time.monotonic() - began, ended=status == 0)
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            try:
+                self._stop()
+            finally:
+                for number, handler in previous.items():
+                    signal.signal(number, handler)
+
+    def _stop(self):
+        for process, _ in self.running.values():
+            process.terminate()
+        if self.running:
+            with contextlib.suppress(OSError):  # Who read what is printed may be gone.
+                print(f"Stopping; waiting for {len(self.running)} to save …", flush=True)
+        for cell, (process, began) in self.running.items():
+            status = process.wait()
+            self._write(cell, time.monotonic() - began, ended=status == 0)
 
 
 def _likes(cell):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_s2l import hard_rank, perturbed_rank, rank_strengths, soft_rank, soft_sort
+from keras_s2l._compiled import compiled
 from tests import references
 from tests.keras_s2l.ranking import cases
 from tests.layer_checks import MODES, run
@@ -333,3 +334,16 @@ def test_the_softest_and_the_hardest_are_finite(op):
     np.testing.assert_allclose(np.asarray(op(scores, 1e39))[1:], 1.0, atol=1e-6)
     hard = np.asarray(op(scores, 1e-39))[1:]
     np.testing.assert_allclose(hard, [[0, 1, 2], [2, 0, 1]], atol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "traced"), [((3, 9), (None, 9)), ((3, 300), (3, 300))])
+def test_called_eagerly_only_long_rows_are_traced_for_each_batch_size(shape, traced):
+    seen = []
+
+    @compiled
+    def core(x):
+        seen.append(tuple(x.shape))
+        return x
+
+    core(tf.zeros(shape))
+    assert seen == [traced]

@@ -9,7 +9,6 @@ import tensorflow as tf
 from scipy import special, stats
 
 from keras_s2l import PerturbedRank, perturbed_rank
-from keras_s2l.ranking import pairs
 from tests import references
 from tests.keras_s2l.ranking import cases
 from tests.layer_checks import check_layer
@@ -200,15 +199,3 @@ def test_a_saved_layer_goes_on_drawing_where_it_was(tmp_path):
     following = np.asarray(loaded(scores))
     np.testing.assert_array_equal(following, model(scores))
     assert not np.array_equal(following, first)
-
-
-def test_long_rows_are_worked_on_in_as_few_pieces_as_their_number_allows(monkeypatch):
-    seen = []
-    tiles = pairs._tiles
-    monkeypatch.setattr(pairs, "_tiles", lambda rows: seen.append(tiles(rows)) or seen[-1])
-    scores = np.random.default_rng(0).normal(size=(1, 1500)).astype("float32")
-    ranks = perturbed_rank(scores)
-    assert [len(of) for of in seen] == [1]  # 64 rows of as many scores would take 50.
-    np.testing.assert_allclose(
-        ranks[0, 0], stats.norm.cdf((scores[0, 0] - scores[0]) / 2**0.5).sum() - 0.5, rtol=1e-4
-    )

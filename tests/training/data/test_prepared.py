@@ -1,6 +1,7 @@
 """What lies prepared is what was produced, once, whole or not at all."""
 
 import concurrent.futures
+import errno
 import hashlib
 import os
 import subprocess
@@ -206,3 +207,9 @@ def test_a_damaged_cache_is_one_line_that_says_what_to_do(damage, tmp_path):
     damage(tmp_path / "key")
     with pytest.raises(UserError, match=r"key is damaged .*: remove it, to prepare it again"):
         prepared("key", tmp_path, produce(5))
+
+
+def test_a_file_system_without_locks_prepares_all_the_same(tmp_path):
+    with mock.patch("fcntl.flock", side_effect=OSError(errno.ENOTSUP, "Operation not supported")):
+        assert prepared("key", tmp_path, produce(2)).names == ["file 1", "file 2"]
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]

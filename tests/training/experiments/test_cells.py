@@ -114,7 +114,7 @@ def test_asked_again_to_stop_it_still_waits_for_its_programs(tmp_path):
     wait_for(tmp_path / "a" / "waits", process)
     process.send_signal(signal.SIGINT)
     said = iter(process.stdout.readline, b"")
-    assert any(b"Stopping; 1 programs save what they have" in line for line in said)
+    assert any(b"Stopping; waiting for 1 to save" in line for line in said)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) != 0
     assert (tmp_path / "a" / "saved").exists()
@@ -134,3 +134,16 @@ def test_time_left_is_that_of_what_is_most_alike(tmp_path):
     }
     for folder, expected in left.items():
         assert runner._left([cell(folder, kind=TRANSFER)]) == f"about {expected} left"
+
+
+def test_whoever_read_what_it_prints_may_be_gone(tmp_path):
+    code = (
+        "from tests.training.experiments.test_cells import *\n"
+        f"Runner({str(tmp_path)!r}, jobs=1).run([cell('a', '--wait=1')])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+    wait_for(tmp_path / "a" / "waits", process)
+    process.stdout.close()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) != 0
+    assert (tmp_path / "a" / "saved").exists()
