@@ -160,8 +160,9 @@ def decode_all(paths, kind, settings):
         graph_decoding.decode_all(paths, _num_threads()) if in_graph else itertools.repeat(None)
     )
     files = ((path, decode(path, kind, settings, sound)) for path, sound in zip(paths, decoded))
-    for _, parts in in_threads(files):
-        yield parts
+    with contextlib.closing(in_threads(files)) as begun:
+        for _, parts in begun:
+            yield parts
 
 
 def in_threads(files):

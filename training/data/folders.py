@@ -1,6 +1,7 @@
 """A folder of the user's own sounds, pictures or clips as a data set."""
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -167,26 +168,28 @@ def _examples(folder, kind, files, settings, num_all):
     """Yields `(input, labels, name)` of each example; returns why files were left out, by name."""
     left_out, corrupt, any_used = {}, {}, False
     sample_rates, num_mixed = collections.Counter(), 0
-    decoded = decoding.decode_all([folder / file.name for file in files], kind, settings)
-    progress = tqdm.tqdm(decoded, "Decoding", len(files), unit="file", mininterval=1.0)
-    for number, (parts, file) in enumerate(zip(progress, files), start=1):
-        try:
-            for part in parts:
-                for example in part.inputs:
-                    any_used = True
-                    yield example, {}, file.name
-        except decoding.CorruptFile as error:
-            corrupt[file.name] = left_out[file.name] = f"corrupt: {error}"
-            what, mend = f"files of {folder}", "Mend or remove them."
-            decoding.refuse_corrupt(corrupt, number, num_all, what, mend)
-            continue
-        except OSError as error:
-            raise _cannot_read(folder / file.name, error) from error
-        if part.left_out:
-            left_out[file.name] = part.left_out
-        if kind == "audio":
-            sample_rates[part.sample_rate] += 1
-            num_mixed += part.num_channels > 1
+    paths = [folder / file.name for file in files]
+    # Closed here, whatever is raised: a garbage collection may not wait for its threads.
+    with contextlib.closing(decoding.decode_all(paths, kind, settings)) as decoded:
+        progress = tqdm.tqdm(decoded, "Decoding", len(files), unit="file", mininterval=1.0)
+        for number, (parts, file) in enumerate(zip(progress, files), start=1):
+            try:
+                for part in parts:
+                    for example in part.inputs:
+                        any_used = True
+                        yield example, {}, file.name
+            except decoding.CorruptFile as error:
+                corrupt[file.name] = left_out[file.name] = f"corrupt: {error}"
+                what, mend = f"files of {folder}", "Mend or remove them."
+                decoding.refuse_corrupt(corrupt, number, num_all, what, mend)
+                continue
+            except OSError as error:
+                raise _cannot_read(folder / file.name, error) from error
+            if part.left_out:
+                left_out[file.name] = part.left_out
+            if kind == "audio":
+                sample_rates[part.sample_rate] += 1
+                num_mixed += part.num_channels > 1
     if not any_used:
         raise _none_usable(folder, files, left_out)
     del sample_rates[settings.sample_rate]

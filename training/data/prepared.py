@@ -140,7 +140,7 @@ def _write(folder, produce):
     with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder.parent) as temporary:
         unfinished = pathlib.Path(temporary) / folder.name
         unfinished.mkdir()
-        with open(unfinished / INPUTS, "wb") as file:
+        with open(unfinished / INPUTS, "wb") as file, _closed(produce):
             columns = _write_inputs(file, produce)
             file.flush()
             os.fsync(file.fileno())
@@ -155,6 +155,16 @@ def _write(folder, produce):
     print(
         f"Prepared {len(columns['names'])} examples, {size / 1e6:.0f} MB, in {folder}", flush=True
     )
+
+
+@contextlib.contextmanager
+def _closed(produce):
+    """Ends a generator, with the threads that it may have, also where writing fails."""
+    try:
+        yield
+    finally:
+        if hasattr(produce, "close"):
+            produce.close()
 
 
 def _remove_leftovers(cache):

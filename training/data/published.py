@@ -1,5 +1,6 @@
 """Published data sets: labelled items, decoded one by one to arrays of one shape."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -65,18 +66,20 @@ def load(name, kind, items, num_items, settings, cache_dir, depends_on, classes)
 def _examples(name, items, most_items):
     """Yields `(input, labels, name)` of each example; returns why items were left out, by name."""
     left_out, corrupt, num_items, any_used = {}, {}, 0, False
-    for item, parts in decoding.in_threads((item, _parts(item)) for item in items):
-        num_items += 1
-        try:
-            for part in parts:
-                for example in part.inputs:
-                    any_used = True
-                    yield example, item.labels, item.name
-                if part.left_out:
-                    left_out[item.name] = part.left_out
-        except decoding.CorruptFile as error:
-            corrupt[item.name] = left_out[item.name] = f"corrupt: {error}"
-            _refuse_corrupt(name, corrupt, num_items, most_items)
+    begun = decoding.in_threads((item, _parts(item)) for item in items)
+    with contextlib.closing(begun) as decoded:  # Whatever is raised.
+        for item, parts in decoded:
+            num_items += 1
+            try:
+                for part in parts:
+                    for example in part.inputs:
+                        any_used = True
+                        yield example, item.labels, item.name
+                    if part.left_out:
+                        left_out[item.name] = part.left_out
+            except decoding.CorruptFile as error:
+                corrupt[item.name] = left_out[item.name] = f"corrupt: {error}"
+                _refuse_corrupt(name, corrupt, num_items, most_items)
     _refuse_corrupt(name, corrupt, num_items, num_items)
     if not any_used:
         first = "".join(f", the first is {n} ({why})" for n, why in [*left_out.items()][:1])

@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import threading
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -644,3 +646,20 @@ def test_settings_of_another_kind_decode_nothing_again(put, load, decoded):
     both(load)
     both(lambda split: load(split, Settings(image_size=8, window_samples=99, num_frames=3)))
     assert len(decoded) == 2
+
+
+def test_no_thread_outlives_what_failed(put_corrupt, load, monkeypatch):
+    put_corrupt(40, 2)
+    with pytest.raises(UserError) as error:
+        load()
+    assert "corrupt" in str(error.value) and not pool_threads()
+    put_corrupt(40, 0)
+    monkeypatch.setattr("numpy.asarray", mock.Mock(side_effect=OSError("The disk is full.")))
+    with pytest.raises(UserError, match="The disk is full"):
+        load()
+    assert not pool_threads()
+
+
+def pool_threads():
+    """The traceback, which is held, holds what failed, so no collection has ended them."""
+    return [one for one in threading.enumerate() if one.name.startswith("ThreadPoolExecutor")]
