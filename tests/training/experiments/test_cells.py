@@ -1,7 +1,6 @@
 """Programs are run once, in order, several at a time, and go on where they were."""
 
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -86,16 +85,24 @@ def test_where_data_lie_may_change(tmp_path):
     assert runs(tmp_path, "a") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_stopped_it_stops_its_programs_and_waits_for_what_they_save(number, tmp_path):
+def begun(folder, **cells):
+    """A process that runs cells with some arguments, once their programs wait to be stopped."""
+    made = [f"cell({name!r}, '--wait=1', *{arguments!r})" for name, arguments in cells.items()]
     code = (
         "from tests.training.experiments.test_cells import *\n"
-        f"Runner({str(tmp_path)!r}, jobs=2).run([cell('a', '--wait=1'), cell('b', '--wait=1')])"
+        f"Runner({str(folder)!r}, jobs={len(made)}).run([{', '.join(made)}])"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE)
-    for name in "ab":
-        wait_for(tmp_path / name / "waits", process)
-    os.kill(process.pid, number)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **pipes)
+    for name in cells:
+        wait_for(folder / name / "waits", process)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_stopped_it_stops_its_programs_and_waits_for_what_they_save(number, tmp_path):
+    process = begun(tmp_path, a=(), b=())
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0 and b"KeyboardInterrupt" in errors
     for name in "ab":
@@ -106,12 +113,7 @@ def test_stopped_it_stops_its_programs_and_waits_for_what_they_save(number, tmp_
 
 
 def test_asked_again_to_stop_it_still_waits_for_its_programs(tmp_path):
-    code = (
-        "from tests.training.experiments.test_cells import *\n"
-        f"Runner({str(tmp_path)!r}, jobs=1).run([cell('a', '--wait=1', '--save_seconds=2')])"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
-    wait_for(tmp_path / "a" / "waits", process)
+    process = begun(tmp_path, a=("--save_seconds=2",))
     process.send_signal(signal.SIGINT)
     said = iter(process.stdout.readline, b"")
     assert any(b"Stopping; waiting for 1 to save" in line for line in said)
@@ -137,12 +139,7 @@ def test_time_left_is_that_of_what_is_most_alike(tmp_path):
 
 
 def test_whoever_read_what_it_prints_may_be_gone(tmp_path):
-    code = (
-        "from tests.training.experiments.test_cells import *\n"
-        f"Runner({str(tmp_path)!r}, jobs=1).run([cell('a', '--wait=1')])"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
-    wait_for(tmp_path / "a" / "waits", process)
+    process = begun(tmp_path, a=())
     process.stdout.close()
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) != 0
