@@ -184,12 +184,17 @@ def sounds(folder):
     (folder / "labels.csv").write_text("\n".join(rows))
 
 
-@pytest.mark.parametrize("make, recipe", [(pictures, "digit_scenes"), (sounds, "notes")])
-def test_a_folder_of_ones_own_files_does_the_same(make, recipe, tmp_path):
+@pytest.mark.parametrize(
+    ("make", "recipe", "decoded"),  # Not as other recipes and encoders would have it unasked.
+    [
+        (pictures, "digit_scenes", {"image_size": 32, "channels": 1}),
+        (sounds, "notes", {"window_samples": 15000}),
+    ],
+)
+def test_a_folder_of_ones_own_files_does_the_same(make, recipe, decoded, tmp_path):
     make(tmp_path / "mine")
     where = {"folder": str(tmp_path / "mine"), "cache_dir": str(tmp_path / "cache")}
-    # Not what encoders of other sizes would be given unasked.
-    config = few_steps(recipe, data="folder", image_size=32, channels=1, remainder="crop", **where)
+    config = few_steps(recipe, data="folder", remainder="crop", **decoded, **where)
     pretrain_lib.run(config, tmp_path / "run")
     export_lib.run(sources.of_run(tmp_path / "run"), tmp_path / "export")
     transfer = TransferConfig(
