@@ -5,6 +5,7 @@ import pytest
 
 from training.config import DataConfig
 from training.data import notes, sets
+from training.data.draws import drawn
 from training.errors import UserError
 
 
@@ -88,7 +89,7 @@ def test_varied_notes_are_out_of_tune_by_cents_that_come_again(monkeypatch):
         cents = cents_from_equal_temperament(note["audio"], note["pitch"])
         off.append(cents - in_tune[note["pitch"]])
         name = f"16/{note['pitch']}/{note['velocity']}/tuning"
-        assert off[-1] == pytest.approx(notes.MAX_CENTS * (2 * notes._drawn(name) - 1), abs=4)
+        assert off[-1] == pytest.approx(notes.MAX_CENTS * (2 * drawn(name) - 1), abs=4)
     assert min(off) < -25 and max(off) > 25
 
 

@@ -90,6 +90,8 @@ def begun(folder, **cells):
     made = [f"cell({name!r}, '--wait=1', *{arguments!r})" for name, arguments in cells.items()]
     code = (
         "from tests.training.experiments.test_cells import *\n"
+        # Tests that run in the background pass on that it is ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"Runner({str(folder)!r}, jobs={len(made)}).run([{', '.join(made)}])"
     )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
