@@ -7,6 +7,7 @@ from training import lock, records
 from training.config.fields import as_text
 from training.errors import UserError
 from training.experiments import cells, page, plans, results
+from training.experiments.runner import Runner
 
 # From one command to the next in the same workdir: what was asked for stays asked for.
 MAY_CHANGE = ("table", "figure", "ablation", "pretrain_seeds", "jobs", *cells.FOLDERS)
@@ -35,7 +36,7 @@ def run(config, workdir):
     with lock.held(workdir):
         records.write_config(workdir, config)
         made = cells.make(config, experiments)
-        runner = cells.Runner(workdir, config.jobs)
+        runner = Runner(workdir, config.jobs)
         try:
             runner.run(made)
         finally:

@@ -10,7 +10,8 @@ import time
 import pytest
 
 from training.errors import UserError
-from training.experiments.cells import PRETRAIN, TRANSFER, Cell, Runner
+from training.experiments.cells import PRETRAIN, TRANSFER, Cell
+from training.experiments.runner import Runner
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
 PROGRAM = "tests.training.experiments.program"
@@ -89,7 +90,7 @@ def begun(folder, **cells):
     """A process that runs cells with some arguments, once their programs wait to be stopped."""
     made = [f"cell({name!r}, '--wait=1', *{arguments!r})" for name, arguments in cells.items()]
     code = (
-        "from tests.training.experiments.test_cells import *\n"
+        "from tests.training.experiments.test_runner import *\n"
         # Tests that run in the background pass on that it is ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"Runner({str(folder)!r}, jobs={len(made)}).run([{', '.join(made)}])"
