@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
+import tensorflow_hub
 
 import keras_s2l
 from tests.replicas import run_on_two_replicas
@@ -21,14 +23,22 @@ def blocks(language, page=README):
 
 
 @pytest.mark.slow
-def test_the_first_examples_run_as_they_stand():
-    shuffled_to_learn, comes_with_it, *_ = blocks("python")
+def test_the_examples_run_as_they_stand(tmp_path, monkeypatch):
+    shuffled_to_learn, comes_with_it, in_a_model = blocks("python")
     names = {}
+    monkeypatch.chdir(tmp_path)
     exec(shuffled_to_learn.replace("epochs=20", "epochs=1"), names)
     assert names["embeddings"].shape[0] == 64 and np.isfinite(names["embeddings"]).all()
+    saved = keras.saving.load_model("encoder.keras")
+    np.testing.assert_allclose(saved.predict(names["spectrograms"]), names["embeddings"], atol=1e-5)
     exec(comes_with_it, names)
     assert names["encoder"].handle == keras_s2l.pretrained("notes-frequency-10")
     assert names["embeddings"].shape == (64, names["encoder"].compute_output_shape((64, 16000))[1])
+    exec(in_a_model, names)
+    assert names["classifier"](names["waveforms"]).shape == (64, 15)
+    refused = re.search(r"Only instances of `keras.Layer` can be added to a\s+Sequential", README)
+    with pytest.raises(ValueError, match=refused[0].replace("\n", " ")):
+        keras.Sequential([tensorflow_hub.KerasLayer(names["encoder"].handle)])
 
 
 def run_page(page, shown, check):

@@ -2,9 +2,11 @@
 
 import matplotlib
 import matplotlib.figure
+import matplotlib.ticker
 import numpy as np
 from cycler import cycler
 
+from training import scores
 from training.experiments import published, results
 
 STYLES = ("o-", "s-", "^-", "v-", "D-", "P-")
@@ -40,6 +42,11 @@ def curves(name, experiment, metrics, embedding):
         axis.set(title=task, xlabel=experiment["x_label"], ylabel=metrics[task])
         if experiment["x_label"] == "labels":
             axis.set_xscale("log")
+        if scores.is_error(metrics[task]):  # The paper's are many times as large as ours.
+            axis.set_yscale("log")
+            axis.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_formatter("")
         axis.grid(alpha=0.3)
     handles = {}
     for axis in panels:
@@ -52,9 +59,9 @@ def _lines(rows, task):
     """By label the scores by seed at each place."""
     lines = {}
     for row in rows:
-        for count, scores in row["scores"].get(task, {}).items():
+        for count, of_seeds in row["scores"].get(task, {}).items():
             x = int(count) if row["x"] is None else row["x"]
-            lines.setdefault(row["label"], {})[x] = scores
+            lines.setdefault(row["label"], {})[x] = of_seeds
     return lines
 
 
@@ -89,6 +96,8 @@ def learning(runs):
             continue
         length = min(map(len, logs))
         values = np.median([[row["val_patch_accuracy"] for row in log[:length]] for log in logs], 0)
+        if not np.isfinite(values).any():
+            continue
         axis.plot([row["step"] for row in logs[0][:length]], values, marker=".", label=run["label"])
     if not axis.lines:
         return None

@@ -36,6 +36,7 @@ def gather(config, experiments, workdir):
         }
     return {
         "config": records.as_json(config),
+        "steps": plans.steps_of(config),
         "experiments": made,
         "metrics": reader.metrics,
         "runs": reader.runs(),

@@ -4,6 +4,7 @@ from training import scores
 from training.experiments import plans, published, results
 
 ALPHA = 0.05
+FEWEST_SEEDS = 6  # Of fewer no paired test reaches ALPHA: of 2**seeds swaps two are the extremes.
 
 
 def of_experiment(name, experiment, metrics, embedding):
@@ -53,7 +54,8 @@ def orderings(experiment, metrics, embedding):
     """Sentences: than what the method is surely better, than what worse, and what is not told.
 
     Tasks stand behind a row where it is not so on all of them, and where the method is worse the
-    effective ranks of both: a collapse would be a reason.
+    effective ranks of both: a collapse would be a reason. Of fewer than `FEWEST_SEEDS` seeds
+    nothing is said.
     """
     rows = experiment["rows"][embedding]
     ours = _ours(rows)
@@ -62,7 +64,7 @@ def orderings(experiment, metrics, embedding):
     for row in (row for row in rows if row is not ours):
         for task in tasks:
             compared = _compared(ours, row, task, metrics[task])
-            if compared is None:
+            if compared is None or compared["seeds"] < FEWEST_SEEDS:
                 continue
             verdict = "better than" if compared["better"] > 0 else "worse than"
             if compared["p"] >= ALPHA:

@@ -33,6 +33,7 @@ TASKS = {
     "pitch": "mean squared error in semitones²",
     "pitch within a semitone": "accuracy",
 }
+DIGITS = {task: 1 if task == "pitch" else 3 for task in TASKS}
 
 
 def score(task, folder, encoder, count, draw):
@@ -43,12 +44,18 @@ def score(task, folder, encoder, count, draw):
     return 100 * (1 - value) if task == "pitch" else value
 
 
+def write_json(path, content):
+    """Without waiting for the disk, of so many files."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
 def write_reports(workdir, config, lacking=()):
     """What the programs of all cells would leave."""
     experiments = plans.experiments(config)
     environment = records.environment()
     for cell in cells.make(config, experiments):
-        records.write_json(
+        write_json(
             workdir / f"{cell.folder}.json",
             {"command": list(cell.command), "seconds": 36.0, "ended": True},
         )
@@ -59,7 +66,8 @@ def write_reports(workdir, config, lacking=()):
         if cell.kind == cells.PRETRAIN:
             report["held_out"] = {"patch_accuracy": 0.5 + int(given["seed"]) / 100}
             log = "step,patch_accuracy,val_patch_accuracy\n500,0.2,0.3\n1000,0.4,0.45\n"
-            records.write_text(workdir / cell.folder / "log.csv", log)
+            (workdir / cell.folder).mkdir(parents=True, exist_ok=True)
+            (workdir / cell.folder / "log.csv").write_text(log)
         else:
             encoders = given.get("encoders", "supervised").split(",")
             frozen = encoders if "encoders" in given else []
@@ -82,7 +90,7 @@ def write_reports(workdir, config, lacking=()):
                 }
                 for task, metric in TASKS.items()
             }
-        records.write_json(workdir / cell.folder / "report.json", report)
+        write_json(workdir / cell.folder / "report.json", report)
     return experiments
 
 
@@ -134,9 +142,12 @@ def test_a_page_is_made_of_whatever_there_is(tmp_path):
     assert len(shown.images) == 2 + 1  # Ours in two figures, and how it learnt.
     markdown = page.as_markdown(gathered, "command")
     assert markdown.startswith(
-        "# The paper's experiments on notes\n\n"  # No verdict.
-        "Each cell: min ← median → max over 0 to 1 of 6 pre-training seeds"
+        "# The paper's experiments on notes\n\n"
+        "Whether perturbed F-Y in closed form is better than anything else is not told: no paired "
+        "test of fewer than 6 pre-training seeds reaches p < 0.05.\n\nWhether the recipe is better "
     )
+    assert "max over 0 to 1 of 6 pre-training seeds" in markdown
+    assert "All pre-training is of 1,000 steps" in markdown
 
 
 def by_counting(first, second):
@@ -174,6 +185,26 @@ def test_what_is_surely_better_is_said_first(tmp_path):
     assert "fixed permutations, 100" in sentence and "supervised, 3000 labels" in sentence
     row = tables.of_comparisons(table, gathered["metrics"], "fc")[1]
     assert all(re.fullmatch(r"\+\d+\.\d+ \(p 0\.031\) \*", cell) for cell in row[1:])
+    first = page.as_markdown({**gathered, "seconds": 60.0}, "command").splitlines()[2]
+    assert first.endswith(f"the paper's embedding, perturbed F-Y in closed form is {sentence}.")
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_with_too_few_seeds_nothing_is_called_better(count):
+    least = by_counting([1.0] * count, [0.0] * count)
+    assert (least < tables.ALPHA) == (count >= tables.FEWEST_SEEDS)
+    scores = {"ours": 1.0, "other": 0.0}
+    rows = [
+        {
+            **dict.fromkeys(("label", "arm"), arm),
+            "encoder": "pretrained",
+            "scores": {"family": {"1000": {str(n): scores[label] + n for n in range(count)}}},
+            "effective_ranks": {},
+        }
+        for label, arm in (("ours", "perturbed"), ("other", "other"))
+    ]
+    said = tables.orderings({"rows": {"fc": rows}}, {"family": "accuracy"}, "fc")
+    assert said == (["better than other"] if count >= tables.FEWEST_SEEDS else [])
 
 
 def test_beside_what_is_better_than_the_method_stand_the_effective_ranks():
@@ -264,6 +295,20 @@ def test_the_page_stands_alone_and_its_images_decode(reported):
     assert len(sizes) == 3 * 2 + 1 + 1 and sizes[-1] == (40, 30)  # Curves, learning, examples.
 
 
+def between(values, task):
+    low, middle, high = (f"{f(list(values)):.{DIGITS[task]}f}" for f in (min, np.median, max))
+    return f"{low} ← {middle} → {high}"
+
+
+def difference(ours, other, task):
+    """Of the largest numbers of labels."""
+    first, second = (list(list(of.values())[-1].values()) for of in (ours, other))
+    better = np.mean(first) - np.mean(second)
+    p = by_counting(first, second)
+    sign = -1 if task == "pitch" else 1
+    return f"{sign * better:+.{DIGITS[task]}f} (p {p:.3f}){' *' if p < 0.05 else ''}"
+
+
 def test_the_tables_of_the_page_are_those_of_results_json_and_of_the_markdown(reported):
     workdir, written = reported
     shown = Page()
@@ -280,18 +325,24 @@ def test_the_tables_of_the_page_are_those_of_results_json_and_of_the_markdown(re
     rows = [[cell.strip() for cell in row] for table in shown.tables for row in table]
     assert len(shown.tables) == 3 * 2 + 3 + 3 * 2 + 3 * 2
     assert in_markdown == rows
+    left = iter(shown.tables)
+    for name, experiment in gathered["experiments"].items():
+        for rows in experiment["rows"].values():
+            measured = [line for line in next(left)[1:] if line[0] != "the paper, on NSynth"]
+            assert [line[1:5] for line in measured] == [
+                [between(row["scores"][task][count].values(), task) for task in TASKS]
+                for row in rows
+                for count in row["scores"]["family"]
+            ]
+            if name in ("table1", "ablation"):
+                ours = next(r for r in rows if r["label"] == "perturbed F-Y, closed form")
+                assert [line[1:] for line in next(left)[1:]] == [
+                    [difference(ours["scores"][task], row["scores"][task], task) for task in TASKS]
+                    for row in rows
+                    if row is not ours
+                ]
     table = shown.tables[0]
     line = next(row for row in table if row[0] == "fixed permutations, 100")
-    of_json = next(
-        row
-        for row in gathered["experiments"]["table1"]["rows"]["fc"]
-        if row["label"] == "fixed permutations, 100"
-    )
-    for cell, task in zip(line[1:], TASKS):
-        digits = 1 if task == "pitch" else 3
-        values = of_json["scores"][task]["1000"].values()
-        low, middle, high = (f"{f(list(values)):.{digits}f}" for f in (min, np.median, max))
-        assert cell == f"{low} ← {middle} → {high}"
     assert table[0][-2:] == ["effective rank", "patches in their place"]
     assert line[-2:] == ["10.0 ← 12.5 → 15.0", ""]
     of_paper = table[table.index(line) + 1]
@@ -337,6 +388,14 @@ def test_more_may_be_asked_for_but_nothing_else_changed(tmp_path):
 
 def test_figures_and_page_name_every_experiment():
     assert set(page.NAMES) == {"table1", "table2", "figure2", "data", "figure3", "ablation"}
+
+
+def test_a_run_that_was_not_measured_has_no_learning_curve():
+    def run(value):
+        return {"label": "an arm", "logs": {"0": [{"step": 1.0, "val_patch_accuracy": value}]}}
+
+    assert figures.learning({"lost": run(np.nan)}) is None
+    assert len(figures.learning({"lost": run(np.nan), "kept": run(0.5)}).axes[0].lines) == 1
 
 
 def test_every_line_of_the_learning_curves_looks_otherwise():
