@@ -232,11 +232,17 @@ def test_text_is_looked_up_and_its_embeddings_are_trained(tmp_path):
     np.testing.assert_allclose(loaded(sentences), model(sentences), rtol=1e-6)
 
 
+def check_shape(given, said):
+    assert tuple(given) == said
+
+
 @pytest.mark.slow
 def test_the_page_on_hub_runs(folder, tmp_path, monkeypatch):
     shutil.copytree(folder, tmp_path / "runs" / "demo" / "export")
+    exports.write_text(tmp_path / "encoders" / "text", tmp_path / "vocabulary.txt")
     monkeypatch.chdir(tmp_path)
-    names, _ = run_page("hub.md", "(?!)", None)
+    names, checked = run_page("hub.md", r"(\S.*\.shape)  # (\(.*\))", check_shape)
+    assert checked == 1
     waveforms = names["waveforms"]
     assert len(names["gradients"]) == 9
     assert names["embeddings"].shape == names["served"](waveforms).shape == (8, 72)
