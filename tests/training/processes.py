@@ -20,10 +20,11 @@ def run_program(program, **environment):
         tf.config.set_logical_device_configuration(cpu, devices)
         tf.config.experimental.enable_op_determinism()
         from tests.training import distributed_runs
-        from training import callbacks, distribution, pretrain_lib
+        from training import callbacks, distribution, material, pretrain_lib
         distribution.make_strategy = functools.cache(distribution.make_strategy)
         distributed_runs.use_small_set()
         distributed_runs.use_momentum()
+        material.STATISTICS_BATCHES = 2  # Each costs as much as a step.
 
         def run(workdir, **changes):
             return pretrain_lib.run(distributed_runs.small_config(**changes), workdir)

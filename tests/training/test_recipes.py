@@ -14,7 +14,7 @@ from PIL import Image
 import keras_s2l
 from export import export_lib, sources
 from tests.training.data import tfds_on_disk
-from training import models, pretrain_lib, transfer_lib
+from training import material, models, pretrain_lib, transfer_lib
 from training.config import BACKBONES, ENCODERS, OBJECTIVES, TransferConfig
 from training.data import digit_scenes, moving_digits, nsynth, sets
 from training.data.examples import Examples
@@ -92,8 +92,14 @@ def published(data, folder):
 
 @pytest.fixture(autouse=True)
 def tiny_sets(monkeypatch):
-    for name in TINY:
+    make_tiny(monkeypatch, TINY)
+
+
+def make_tiny(monkeypatch, names):
+    """Few examples, and few batches for the statistics of batch normalisation."""
+    for name in names:
         monkeypatch.setitem(sets.SETS, name, tiny(name))
+    monkeypatch.setattr(material, "STATISTICS_BATCHES", 2)
 
 
 def tiny(name):
@@ -315,7 +321,7 @@ def exported(request, tmp_path_factory):
     """A recipe and the folder of an encoder that it left."""
     recipe, folder = request.param, tmp_path_factory.mktemp("exported")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setitem(sets.SETS, recipe, tiny(recipe))
+        make_tiny(monkeypatch, [recipe])
         pretrain_lib.run(few_steps(recipe), folder / "run")
         export_lib.run(sources.of_run(folder / "run"), folder / "export")
     return recipe, str(folder / "export")
