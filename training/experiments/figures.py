@@ -42,6 +42,9 @@ def curves(name, experiment, metrics, embedding):
         axis.set(title=task, xlabel=experiment["x_label"], ylabel=metrics[task])
         if experiment["x_label"] == "labels":
             axis.set_xscale("log")
+        places = sorted({x for line in axis.lines for x in line.get_xdata()})
+        axis.set_xticks(places, [f"{x:g}" for x in places])
+        axis.set_xticks([], minor=True)
         if scores.is_error(metrics[task]):  # The paper's are many times as large as ours.
             axis.set_yscale("log")
             axis.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
