@@ -21,6 +21,7 @@ class Loaded:
         other_variables: All others.
         regularization_losses: Functions that give one each.
         frozen_because: Why it cannot be trained, or an empty string.
+        names_outputs: Whether the outputs are a dict even if there is only one.
     """
 
     call: Callable
@@ -30,6 +31,7 @@ class Loaded:
     other_variables: list = ()
     regularization_losses: list = ()
     frozen_because: str = ""
+    names_outputs: bool = False
 
 
 def load_root(folder):
@@ -115,8 +117,7 @@ def _signature(root, name):
         del training  # A signature has one mode.
         if alone is not None and not isinstance(inputs, dict):
             inputs = {alone: inputs}
-        outputs = function(**as_saved(inputs, input_specs))
-        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+        return function(**as_saved(inputs, input_specs))
 
     return Loaded(
         call,
@@ -124,6 +125,7 @@ def _signature(root, name):
         [function],
         other_variables=_others(root, [function], []),
         frozen_because=f"is called by its signature {name!r}, which has no mode for training",
+        names_outputs=True,
     )
 
 

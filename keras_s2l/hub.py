@@ -29,7 +29,7 @@ class HubEncoder(keras.layers.Layer):
         trainable: Whether its variables are trained. Whoever changes it later must
             `compile` again, as with any layer.
         signature: Name of a signature to call, frozen, instead of the root.
-        output_key: Which output to give, of several: a key, or an index. `None` gives all.
+        output_key: Which output to give: a key, or an index. `None` gives all of several.
 
     Input and output shapes: those of the SavedModel; for our audio exports, waveforms
     `(batch, samples)` in [-1, 1] to embeddings `(batch, dimensions)`. Several inputs are a dict or
@@ -109,6 +109,8 @@ class HubEncoder(keras.layers.Layer):
         outputs = self._loaded.call(inputs, bool(training) and self.trainable)
         if self.output_key is not None:
             outputs = _output(outputs, self.output_key)
+        elif self._loaded.names_outputs and len(outputs) == 1:
+            (outputs,) = outputs.values()
         return keras.tree.map_structure(self._cast_float, outputs)
 
     def _cast_float(self, value):
@@ -159,8 +161,13 @@ def _shared(variable, trainable):
 
 
 def _output(outputs, key):
+    if not isinstance(outputs, (dict, list, tuple)):
+        raise ValueError(
+            "`output_key` must be None: the SavedModel has one output. Received: "
+            f"output_key={key!r}"
+        )
     keys = sorted(outputs) if isinstance(outputs, dict) else list(range(len(outputs)))
-    if not isinstance(outputs, (dict, list, tuple)) or key not in keys:
+    if key not in keys:
         raise ValueError(
             f"`output_key` must be one of {keys}, the outputs of the SavedModel. "
             f"Received: output_key={key!r}"

@@ -40,7 +40,7 @@ class ShuffleToLearn(SavedDraws, PretextModel):
             layers of the backbone for each patch. `"positions"`: the last features, and the
             activations of earlier layers at each position along the axis that is cut, averaged over
             the others: of frequency bands all bins are kept, and the pitch with them. `None` is
-            `"levels"` where the levels are known (of our backbones, or of `levels`), else
+            `"levels"` where the levels are known (a backbone of ours, or `levels` given), else
             `"patches"`.
         levels: Names of the backbone's layers that join the embeddings `"levels"` and
             `"positions"`. `None` takes the two blocks before the last of our own backbones, for

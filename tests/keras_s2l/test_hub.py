@@ -245,7 +245,11 @@ def test_several_inputs_and_outputs(structure, tmp_path):
 def test_a_signature_takes_and_gives_what_its_names_say(handle, several):
     plain = HubEncoder(handle, trainable=False)
     layer = HubEncoder(handle, trainable=False, signature="serving_default")
-    # Of one output there is nothing to pick.
+    # Of one output there is nothing to pick, but its name may be given.
+    named = HubEncoder(
+        handle, trainable=False, signature="serving_default", output_key="embeddings"
+    )
+    np.testing.assert_allclose(named(WAVEFORMS), plain(WAVEFORMS), atol=1e-6)
     np.testing.assert_allclose(layer(WAVEFORMS), plain(WAVEFORMS), atol=1e-6)
     np.testing.assert_allclose(layer({"waveforms": WAVEFORMS}), plain(WAVEFORMS), atol=1e-6)
     assert layer.count_params() == plain.count_params() and not layer.trainable_variables
@@ -262,6 +266,8 @@ def test_wrong_names_are_answered_by_the_right_ones(handle, several):
     inputs = {"left": np.zeros((1, 3), "float32"), "right": np.ones((1, 3), "int32")}
     with pytest.raises(ValueError, match=r"`output_key` must be one of \['right', 'sum'\]"):
         HubEncoder(several, output_key="left")(inputs)
+    with pytest.raises(ValueError, match=r"`output_key` must be None: .* one output"):
+        HubEncoder(handle, output_key="embeddings")(WAVEFORMS)
     with pytest.raises(ValueError, match=r"dict of \['left', 'right'\].*\n*.*\['left'\]"):
         HubEncoder(several)({"left": inputs["left"]})
 

@@ -47,7 +47,7 @@ def curves(name, experiment, metrics, embedding):
         axis.set_xticks([], minor=True)
         if scores.is_error(metrics[task]):  # The paper's are many times as large as ours.
             axis.set_yscale("log")
-            axis.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
             axis.yaxis.set_major_formatter("{x:g}")
             axis.yaxis.set_minor_formatter("")
         axis.grid(alpha=0.3)

@@ -99,7 +99,7 @@ def _said(results):
         f"{'one draw' if config['setting'] == 'quick' else 'as many'} for each seed). A difference "
         f"counts (*) where the exact paired permutation test over seeds gives p < {tables.ALPHA}, "
         "not corrected for the number of comparisons. Heads are perceptrons of three layers on the "
-        "frozen encoder; supervised training is of the whole network behind the levels, whatever "
+        "frozen encoder; supervised training is of the whole network, up to the levels, whatever "
         f"the embedding. All pre-training is of {_steps(results)} steps: more may change the order."
     )
     return "\n\n".join(lines) + "\n"
@@ -113,8 +113,9 @@ def _orderings(experiment, metrics, ours):
     }
     if not any(found.values()):
         return [
-            f"Whether {ours} is better than anything else is not told: no paired test of fewer "
-            f"than {tables.FEWEST_SEEDS} pre-training seeds reaches p < {tables.ALPHA}."
+            f"Whether {ours} is better than anything else is not told: two rows were not both "
+            f"measured with {tables.FEWEST_SEEDS} pre-training seeds, and no paired test of fewer "
+            f"reaches p < {tables.ALPHA}."
         ]
     return [
         f"On the {EMBEDDINGS[embedding]}, {ours} is {'. It is '.join(said)}."

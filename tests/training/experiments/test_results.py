@@ -143,8 +143,9 @@ def test_a_page_is_made_of_whatever_there_is(tmp_path):
     markdown = page.as_markdown(gathered, "command")
     assert markdown.startswith(
         "# The paper's experiments on notes\n\n"
-        "Whether perturbed F-Y in closed form is better than anything else is not told: no paired "
-        "test of fewer than 6 pre-training seeds reaches p < 0.05.\n\nWhether the recipe is better "
+        "Whether perturbed F-Y in closed form is better than anything else is not told: two rows "
+        "were not both measured with 6 pre-training seeds, and no paired test of fewer reaches p < "
+        "0.05.\n\nWhether the recipe is better "
     )
     assert "max over 0 to 1 of 6 pre-training seeds" in markdown
     assert "All pre-training is of 1,000 steps" in markdown
@@ -360,6 +361,9 @@ def test_the_paper_is_drawn_beside_ours(tmp_path):
     for name, lines in (("figure2", 7), ("figure3", 4), ("data", 1)):
         figure = figures.curves(name, gathered["experiments"][name], TASKS, "fc")
         axis = figure.axes[0]
+        assert [one.get_yscale() for one in figure.axes] == ["linear", "linear", "log", "linear"]
+        within = figure.axes[3]  # Of which the paper has nothing.
+        assert list(within.get_xticks()) == sorted(set(within.lines[0].get_xdata()))
         assert axis.get_title() == "family" and len(axis.lines) == lines + (name == "figure2")
         if name == "data":
             continue
