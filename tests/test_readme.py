@@ -70,12 +70,18 @@ def test_the_page_on_ranking_runs_and_its_numbers_are_right():
     assert np.isfinite(names["model"].predict(names["inputs"], verbose=0)).all()
 
 
-@pytest.mark.slow
-def test_the_page_on_encoders_runs_and_its_shapes_are_right():
+def run_page_of_shapes(page):
+    """The same of a page whose lines show shapes."""
+
     def check(given, said):
         assert tuple(given) == said
 
-    _, checked = run_page("encoders.md", r"(\S.*\.shape)  # (\(.*\))", check)
+    return run_page(page, r"(\S.*\.shape)  # (\(.*\))", check)
+
+
+@pytest.mark.slow
+def test_the_page_on_encoders_runs_and_its_shapes_are_right():
+    _, checked = run_page_of_shapes("encoders.md")
     assert checked == 9
 
 

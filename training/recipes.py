@@ -63,7 +63,7 @@ def moving_digits():
 
     The learning rate rises from 0: from the full one on, fixed permutations turned all units of the
     first fully connected layer off within 100 steps, for good. The rise keeps them on in some runs
-    only; with --learning_rate=3e-4 as well 100 and 1000 fixed permutations were learnt.
+    only; with --learning_rate=3e-4 as well 100 fixed permutations were learnt, 1000 in part.
 
     Command: python -m training.pretrain --recipe=moving_digits --workdir=runs/moving_digits
     Hardware: two CPU cores; 7 to 10 minutes.

@@ -47,7 +47,9 @@ def as_markdown(results, command):
             parts.append(f"Embedding: {EMBEDDINGS[embedding]}.\n")
             lines = tables.of_experiment(name, experiment, results["metrics"], embedding)
             parts.append(markdown_table(lines))
-            parts += map(markdown_table, _comparisons(name, experiment, results, embedding))
+            parts += map(
+                markdown_table, _comparisons(name, experiment, results["metrics"], embedding)
+            )
     parts.append(f"Command: `{command}`. {_where(results)}\n")
     return "\n".join(parts)
 
@@ -65,7 +67,7 @@ def as_html(results, command, workdir):
     parts.append(f"<nav>{''.join(links)}</nav>")
     parts += [f"<p>{html.escape(line)}</p>" for line in _said(results).splitlines() if line]
     for name, experiment in results["experiments"].items():
-        parts += _section(name, experiment, results)
+        parts += _section(name, experiment, results["metrics"])
     parts += _pretext(results, pathlib.Path(workdir))
     parts.append(f"<h2>How it was made</h2><pre>{html.escape(command)}</pre>")
     parts.append(f"<p>{html.escape(_where(results))}</p>")
@@ -138,26 +140,23 @@ def _seeds(results):
     return f"{measured} of {asked} pre-training seeds"
 
 
-def _section(name, experiment, results):
-    metrics, parts = (
-        results["metrics"],
-        [f'<h2 id="{name}">{NAMES[name]}: {html.escape(experiment["title"].lower())}</h2>'],
-    )
+def _section(name, experiment, metrics):
+    parts = [f'<h2 id="{name}">{NAMES[name]}: {html.escape(experiment["title"].lower())}</h2>']
     for embedding in experiment["rows"]:
         parts.append(f"<h3>{EMBEDDINGS[embedding].capitalize()}</h3>")
         if experiment["x_label"] and any(row["scores"] for row in experiment["rows"][embedding]):
             figure = figures.curves(name, experiment, metrics, embedding)
             parts.append(_image(_png(figure), f"{NAMES[name]}, {embedding}"))
         parts.append(_table(tables.of_experiment(name, experiment, metrics, embedding)))
-        parts += map(_table, _comparisons(name, experiment, results, embedding))
+        parts += map(_table, _comparisons(name, experiment, metrics, embedding))
     return parts
 
 
-def _comparisons(name, experiment, results, embedding):
-    """The table of them, where there are any and two seeds to compare."""
+def _comparisons(name, experiment, metrics, embedding):
+    """A list of the table of them, empty where there are none or not two seeds to compare."""
     if name not in COMPARED:
         return []
-    lines = tables.of_comparisons(experiment, results["metrics"], embedding)
+    lines = tables.of_comparisons(experiment, metrics, embedding)
     return [lines] if any(cell for _, *cells in lines[1:] for cell in cells) else []
 
 
