@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from sklearn import metrics
 
+from training import early_stopping
 from training.retrained import Retrained
 
 
@@ -27,7 +28,7 @@ class Answers:
     def loss(self):
         """Of outputs `(batch, num_classes)`, logits, or `(batch, 1)`."""
         if self.num_classes is None:
-            return "mean_squared_error"
+            return keras.losses.MeanSquaredError()
         if self.multi_label:
             return keras.losses.BinaryCrossentropy(from_logits=True)
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -101,12 +102,14 @@ class Head:
     def __init__(self, dimensions, answers, config):
         keras.utils.set_random_seed(config.seed)
         self.answers = answers
+        self.config = config
         self.retrained = Retrained(
             [keras.Input((dimensions,)), *layers(answers, config)],
             make_optimizer(config),
             answers.loss(),
             config,
-            steps_per_execution=min(50, config.head_steps),  # A step is shorter than its dispatch.
+            # A step is shorter than its dispatch.
+            steps_per_execution=min(early_stopping.LOOK_EVERY, config.head_steps),
         )
 
     def score(self, train, test):
@@ -118,6 +121,8 @@ class Head:
         self.retrained.restart()
         embeddings, labels = (np.asarray(part) for part in train)
         center, scale = center_and_scale(embeddings)
-        self.retrained.fit((embeddings - center) / scale, self.answers.targets(labels))
+        scaled, targets = (embeddings - center) / scale, self.answers.targets(labels)
+        kept, held = early_stopping.parts(len(labels), self.config)
+        self.retrained.fit(scaled[kept], targets[kept], (scaled[held], targets[held]))
         outputs = self.retrained.outputs((test[0] - center) / scale, batch_size=1024)
         return self.answers.measure(outputs, test[1], labels)

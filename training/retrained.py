@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_s2l import MultiWorkerFit
-from training import distribution
+from training import distribution, early_stopping
 from training.data import stream
 from training.data.examples import as_inputs
 from training.data.stream import WHOLE
@@ -46,13 +46,14 @@ class Retrained:
     Args:
         layers: The first is a `keras.Input`.
         optimizer: Not built yet.
-        loss: Of what the last layer gives.
+        loss: `keras.losses.Loss` of what the last layer gives.
         config: A `TransferConfig`.
         steps_per_execution: Steps that are run at once.
     """
 
     def __init__(self, layers, optimizer, loss, config, steps_per_execution=1):
         self.config = config
+        self.loss = loss
         self.network = Network(layers)
         self.network.compile(
             optimizer=optimizer,
@@ -74,15 +75,29 @@ class Retrained:
         for variable, value in self._start:
             variable.assign(value)
 
-    def fit(self, inputs, targets):
-        """Trains `head_steps` steps, as `batches` makes them."""
+    def fit(self, inputs, targets, held_out):
+        """Trains `head_steps` steps, as `batches` makes them.
+
+        Args:
+            inputs, targets: Arrays of examples.
+            held_out: Inputs and targets of others; unless these are empty it ends with the weights
+                that told them best.
+        """
+        callbacks = []
+        if len(held_out[1]):
+            loss = functools.partial(self._loss_of, *held_out)
+            callbacks.append(early_stopping.KeepBest(loss, self.config.head_steps))
         make = functools.partial(batches, inputs, targets, self.config)
         self.network.fit(
             distribution.distributed(self.network.distribute_strategy, make),
             steps_per_epoch=self.config.head_steps,
             verbose=0,
             shuffle=False,
+            callbacks=callbacks,
         )
+
+    def _loss_of(self, inputs, targets):
+        return float(self.loss(targets, self.outputs(inputs, batch_size=256)))
 
     def outputs(self, inputs, batch_size):
         """What the last layer gives for an array of stored or ready inputs."""

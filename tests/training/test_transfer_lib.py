@@ -347,7 +347,8 @@ def test_a_cut_run_goes_on_with_the_path_that_it_was_given(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "settings", [{"head_steps": 9}, {"learning_rate": 0.1}, {"strategy": "mirrored"}]
+    "settings",
+    [{"head_steps": 9}, {"early_stopping": True}, {"learning_rate": 0.1}, {"strategy": "mirrored"}],
 )
 def test_what_does_nothing_to_a_linear_probe_is_refused(settings, tmp_path):
     (name,) = settings

@@ -20,6 +20,9 @@ class ReproduceConfig(DataConfig):
     steps: int = flag(0, "training steps of each run, 0 for those of the setting")
     pretrain_seeds: int = flag(6, "runs of each kind, whose differences are tested in pairs")
     seeds: int = flag(5, "draws of each labelled set, averaged for each run")
+    early_stopping: bool = flag(
+        False, "stop what is trained from labels early, on a fifth of them, as the paper does"
+    )
     jobs: int = flag(1, "programs to run at once, which share the cores")
 
     def check(self):

@@ -10,7 +10,10 @@ from training.errors import UserError
 
 HEADS = ("mlp", "linear")
 PROTOCOLS = ("frozen", "finetune", "supervised")
-OF_TRAINED_HEADS = ("head_steps", "learning_rate", "head_batch_size", "strategy")
+OF_TRAINED_HEADS = (
+    *("head_steps", "early_stopping", "learning_rate", "head_batch_size", "strategy"),
+)
+FEWEST_TO_STOP = 5  # Labels: one of them is held out.
 ENCODERS = ("pretrained", "untrained", "calibrated", "statistics")
 
 
@@ -57,6 +60,11 @@ class TransferConfig(DataConfig, DevicesConfig):
     )
     head_units: int = flag(128, "width of the two hidden layers of the head", head=("mlp",))
     head_steps: int = flag(300, "training steps of each mlp, or of encoder and head together")
+    early_stopping: bool = flag(
+        False,
+        "hold out a fifth of the labels and keep what is trained as it was when it told them best, "
+        "as the paper stops early, in place of all steps on all labels",
+    )
     learning_rate: float = flag(1e-3, "of AdamW, falling to 0 along half a cosine")
     head_batch_size: int = flag(128, "examples in a step, over all devices")
     head_weight_decay: float = 10.0  # Times the learning rate, a step.
@@ -81,6 +89,11 @@ class TransferConfig(DataConfig, DevicesConfig):
             raise UserError(f"--learning_rate must be above 0. Received: {self.learning_rate}.")
         if not self.num_labels or min(self.num_labels) < 1:
             raise UserError(f"--num_labels must be at least 1. Received: {self.num_labels}.")
+        if self.early_stopping and min(self.num_labels) < FEWEST_TO_STOP:
+            raise UserError(
+                f"--num_labels must be at least {FEWEST_TO_STOP} with --early_stopping, which "
+                f"holds out a fifth of them. Received: {self.num_labels}."
+            )
         if not self.encoders or set(self.encoders) - set(ENCODERS):
             raise UserError(
                 f"--encoders must be of {', '.join(ENCODERS)}. Received: {','.join(self.encoders)}."

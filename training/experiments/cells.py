@@ -84,6 +84,8 @@ def _transfer_options(config, measurement):
         "embedding": measurement.embedding,
         "num_labels": as_text(measurement.num_labels),
     }
+    if config.early_stopping:
+        options["early_stopping"] = True
     if measurement.encoders == ("supervised",):
         # Training the whole network takes as long as 30 heads: in short, once for each seed.
         draws = 1 if config.setting == "quick" else config.seeds

@@ -107,6 +107,14 @@ def test_a_number_of_labels_is_trained_from_alone_once_for_a_table_and_a_figure(
     assert sorted(trained, key=int) == ["500", "1000", "3000", "5000"]
 
 
+@pytest.mark.parametrize("stops", [True, False])
+def test_all_that_is_trained_from_labels_stops_early_if_asked_for(stops):
+    config = asked("notes", pretrain_seeds=1, early_stopping=stops)
+    for cell in cells.make(config, plans.experiments(config)):
+        given = options(cell.command).get("early_stopping")
+        assert given == ("True" if stops and cell.kind == cells.TRANSFER else None)
+
+
 def test_seeds_are_run_one_after_the_other():
     config = asked("digit_scenes", pretrain_seeds=3)
     made = cells.make(config, plans.experiments(config))
