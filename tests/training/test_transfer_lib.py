@@ -288,6 +288,7 @@ def test_a_network_with_batch_norms_is_trained_from_labels_and_anew_for_each_tas
         ({"seeds": 0}, "--seeds must be at least 1"),
         ({"seed": -1}, "--seed must be from 0"),
         ({"learning_rate": 0.0}, "--learning_rate must be above 0"),
+        ({"head_weight_decay": -1.0}, "--head_weight_decay must be at least 0"),
     ],
 )
 def test_settings_that_cannot_be_run_are_refused(changes, message, tmp_path):
@@ -348,7 +349,12 @@ def test_a_cut_run_goes_on_with_the_path_that_it_was_given(tmp_path, monkeypatch
 
 @pytest.mark.parametrize(
     "settings",
-    [{"head_steps": 9}, {"early_stopping": True}, {"learning_rate": 0.1}, {"strategy": "mirrored"}],
+    [
+        {"head_steps": 9},
+        {"early_stopping": True},
+        {"head_weight_decay": 1.0},
+        {"strategy": "mirrored"},
+    ],
 )
 def test_what_does_nothing_to_a_linear_probe_is_refused(settings, tmp_path):
     (name,) = settings

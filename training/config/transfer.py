@@ -11,7 +11,8 @@ from training.errors import UserError
 HEADS = ("mlp", "linear")
 PROTOCOLS = ("frozen", "finetune", "supervised")
 OF_TRAINED_HEADS = (
-    *("head_steps", "early_stopping", "learning_rate", "head_batch_size", "strategy"),
+    *("head_steps", "early_stopping", "learning_rate", "head_batch_size", "head_weight_decay"),
+    "strategy",
 )
 FEWEST_TO_STOP = 5  # Labels: one of them is held out.
 ENCODERS = ("pretrained", "untrained", "calibrated", "statistics")
@@ -67,7 +68,11 @@ class TransferConfig(DataConfig, DevicesConfig):
     )
     learning_rate: float = flag(1e-3, "of AdamW, falling to 0 along half a cosine")
     head_batch_size: int = flag(128, "examples in a step, over all devices")
-    head_weight_decay: float = 10.0  # Times the learning rate, a step.
+    head_weight_decay: float = flag(
+        10.0,
+        "of AdamW, times the learning rate at each step; what hardly varies in an embedding, as most "
+        "of fc does, takes less of it and more steps to be read, 3 and 1000 with early stopping",
+    )
 
     def check(self):
         """Raises `UserError` for numbers out of range."""
@@ -85,6 +90,10 @@ class TransferConfig(DataConfig, DevicesConfig):
                         f"--{name} does nothing with --head=linear on a frozen encoder, which "
                         f"scikit-learn fits: leave it out. Received: {getattr(self, name)}."
                     )
+        if not 0 <= self.head_weight_decay < math.inf:
+            raise UserError(
+                f"--head_weight_decay must be at least 0. Received: {self.head_weight_decay}."
+            )
         if not 0 < self.learning_rate < math.inf:
             raise UserError(f"--learning_rate must be above 0. Received: {self.learning_rate}.")
         if not self.num_labels or min(self.num_labels) < 1:
