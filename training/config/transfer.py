@@ -12,7 +12,7 @@ HEADS = ("mlp", "linear")
 PROTOCOLS = ("frozen", "finetune", "supervised")
 OF_TRAINED_HEADS = (
     *("head_steps", "early_stopping", "learning_rate", "head_batch_size", "head_weight_decay"),
-    "strategy",
+    *("strategy",),
 )
 FEWEST_TO_STOP = 5  # Labels: one of them is held out.
 ENCODERS = ("pretrained", "untrained", "calibrated", "statistics")
@@ -70,8 +70,8 @@ class TransferConfig(DataConfig, DevicesConfig):
     head_batch_size: int = flag(128, "examples in a step, over all devices")
     head_weight_decay: float = flag(
         10.0,
-        "of AdamW, times the learning rate at each step; what hardly varies in an embedding, as most "
-        "of fc does, takes less of it and more steps to be read, 3 and 1000 with early stopping",
+        "of AdamW, times the learning rate at each step; most of what fc holds hardly varies, and "
+        "takes less of it and more steps to be read: 3, and 1000 with early stopping",
     )
 
     def check(self):
