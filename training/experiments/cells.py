@@ -7,8 +7,8 @@ from training.experiments import plans
 
 FOLDERS = ("folder", "cache_dir", "data_dir")
 NOT_PREPARED = ("cache_dir", "validation")
-# Heads that stop early have time for what hardly varies in an embedding, if decay leaves them some.
-STOPPING = {"early_stopping": True, "head_steps": 1000, "head_weight_decay": 3.0}
+# What stops early has time to read what hardly varies in an embedding, if it does not decay first.
+STOPPED_HEADS = {"head_steps": 1000, "head_weight_decay": 3.0}
 PREPARE, PRETRAIN, EXPORT, TRANSFER = "prepare", "pretrain", "export", "transfer"
 
 
@@ -87,11 +87,13 @@ def _transfer_options(config, measurement):
         "num_labels": as_text(measurement.num_labels),
     }
     if config.early_stopping:
-        options |= STOPPING
+        options["early_stopping"] = True
     if measurement.encoders == ("supervised",):
         # Training the whole network takes as long as 30 heads: in short, once for each seed.
         draws = 1 if config.setting == "quick" else config.seeds
         return {**options, "protocol": "supervised", "seeds": draws}
+    if config.early_stopping:
+        options |= STOPPED_HEADS
     return {**options, "encoders": as_text(measurement.encoders), "seeds": config.seeds}
 
 
