@@ -71,8 +71,9 @@ def run(encoder, workdir, **changes):
     """
     small = {"load": labelled_pictures, "shape": SHAPE, "tasks": {"place": sets.Task("test")}}
     digits = dataclasses.replace(sets.SETS["digit_scenes"], **small)
-    few = {"num_labels": (20, 40), "seeds": 1, "head_steps": 8, "head_batch_size": 16}
-    config = TransferConfig(data="digit_scenes", encoder=encoder, head_units=16, **few)
+    few = {"num_labels": (20, 40), "seeds": 1, "head_steps": 12, "head_batch_size": 16}
+    few |= {"head_units": 16, "early_stopping": True}  # It is looked at twice.
+    config = TransferConfig(data="digit_scenes", encoder=encoder, **few)
     answered, traced = [], []
 
     def measure(answers, outputs, *labels):
