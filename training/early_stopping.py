@@ -7,26 +7,25 @@ LOOK_EVERY = 10  # Steps.
 HELD_OUT = 0.2  # Of the labels.
 
 
-def parts(count, config):
+def parts(count, seed):
     """Which of the labelled recordings are trained on, and which say when to stop.
 
     Args:
         count: Of all of them.
-        config: `TransferConfig`, whose seed draws them; of the latter there are none unless it
-            asks for `early_stopping`.
+        seed: Of the draw.
 
     Returns:
         Numbers of recordings, in their order, twice.
     """
-    if not config.early_stopping:
-        return np.arange(count), np.arange(0)
-    order = np.random.default_rng(config.seed).permutation(count)
+    order = np.random.default_rng(seed).permutation(count)
     kept = count - round(HELD_OUT * count)
     return np.sort(order[:kept]), np.sort(order[kept:])
 
 
 class KeepBest(keras.callbacks.Callback):
     """Ends with the weights of least loss, of those at every `LOOK_EVERY` steps and at the end.
+
+    Steps that are executed at once must be so many, or divide it: it looks between executions.
 
     Args:
         loss: Function without arguments, of what is held out.

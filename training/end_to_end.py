@@ -55,7 +55,8 @@ class EndToEnd:
         """Trains on `train` and measures on `test`.
 
         Each window of a recording is learnt from with the label of the recording; what is answered
-        for a recording is the mean over its windows.
+        for a recording is the mean over its windows. Early stopping goes by single windows, of
+        recordings that are held out whole.
 
         Args:
             train, test: `(inputs, starts, labels)`: stored windows `(windows, ...)`, where each
@@ -73,10 +74,14 @@ class EndToEnd:
         self.standardize.scale.assign(scale)
         counts = np.diff(starts, append=len(inputs))
         targets = np.repeat(self.answers.targets(labels), counts, axis=0)
-        kept, held = (
-            recordings.windows_of(starts, len(inputs), chosen)[0]
-            for chosen in early_stopping.parts(len(labels), self.config)
-        )
-        self.retrained.fit(inputs[kept], targets[kept], (inputs[held], targets[held]))
+        held_out = None
+        if self.config.early_stopping:
+            kept, held = (
+                recordings.windows_of(starts, len(inputs), chosen)[0]
+                for chosen in early_stopping.parts(len(labels), self.config.seed)
+            )
+            held_out = inputs[held], targets[held]
+            inputs, targets = inputs[kept], targets[kept]
+        self.retrained.fit(inputs, targets, held_out)
         outputs = recordings.pooled(self.retrained.outputs(test[0], batch_size=256), test[1])
         return self.answers.measure(outputs, test[2], labels)

@@ -77,7 +77,7 @@ def layers(answers, config):
 
 
 def make_optimizer(config):
-    """AdamW, whose first decay is 1 % of the weights: many features, few labels."""
+    """AdamW, whose first decay is 1 % of the weights by default: many features, few labels."""
     learning_rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.head_steps)
     return keras.optimizers.AdamW(learning_rate, weight_decay=config.head_weight_decay)
 
@@ -103,13 +103,14 @@ class Head:
         keras.utils.set_random_seed(config.seed)
         self.answers = answers
         self.config = config
+        at_once = early_stopping.LOOK_EVERY if config.early_stopping else 50
         self.retrained = Retrained(
             [keras.Input((dimensions,)), *layers(answers, config)],
             make_optimizer(config),
             answers.loss(),
             config,
             # A step is shorter than its dispatch.
-            steps_per_execution=min(early_stopping.LOOK_EVERY, config.head_steps),
+            steps_per_execution=min(at_once, config.head_steps),
         )
 
     def score(self, train, test):
@@ -122,7 +123,11 @@ class Head:
         embeddings, labels = (np.asarray(part) for part in train)
         center, scale = center_and_scale(embeddings)
         scaled, targets = (embeddings - center) / scale, self.answers.targets(labels)
-        kept, held = early_stopping.parts(len(labels), self.config)
-        self.retrained.fit(scaled[kept], targets[kept], (scaled[held], targets[held]))
+        held_out = None
+        if self.config.early_stopping:
+            kept, held = early_stopping.parts(len(labels), self.config.seed)
+            held_out = scaled[held], targets[held]
+            scaled, targets = scaled[kept], targets[kept]
+        self.retrained.fit(scaled, targets, held_out)
         outputs = self.retrained.outputs((test[0] - center) / scale, batch_size=1024)
         return self.answers.measure(outputs, test[1], labels)

@@ -80,11 +80,11 @@ class Retrained:
 
         Args:
             inputs, targets: Arrays of examples.
-            held_out: Inputs and targets of others; unless these are empty it ends with the weights
-                that told them best.
+            held_out: Inputs and targets of others, to end with the weights that told them best, or
+                None.
         """
         callbacks = []
-        if len(held_out[1]):
+        if held_out is not None:
             loss = functools.partial(self._loss_of, *held_out)
             callbacks.append(early_stopping.KeepBest(loss, self.config.head_steps))
         make = functools.partial(batches, inputs, targets, self.config)

@@ -22,8 +22,8 @@ class ReproduceConfig(DataConfig):
     seeds: int = flag(5, "draws of each labelled set, averaged for each run")
     early_stopping: bool = flag(
         False,
-        "stop what is trained from labels early, by a fifth of them, as the paper does; heads have "
-        "1000 steps and less weight decay",
+        "stop early what is trained from labels, as the paper does, by a fifth of them; heads have "
+        "1000 steps and less weight decay. In a workdir of its own",
     )
     jobs: int = flag(1, "programs to run at once, which share the cores")
 

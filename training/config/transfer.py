@@ -70,8 +70,8 @@ class TransferConfig(DataConfig, DevicesConfig):
     head_batch_size: int = flag(128, "examples in a step, over all devices")
     head_weight_decay: float = flag(
         10.0,
-        "of AdamW, times the learning rate at each step; most of what fc holds hardly varies, and "
-        "takes less of it and more steps to be read: 3, and 1000 with early stopping",
+        "of AdamW, times the learning rate at each step; for --embedding=fc, most of which hardly "
+        "varies, give 3 with --head_steps=1000 --early_stopping",
     )
 
     def check(self):

@@ -101,4 +101,4 @@ def windows_of(starts, num_windows, chosen):
     ends = np.append(starts[1:], num_windows)
     parts = [np.arange(starts[number], ends[number]) for number in chosen]
     counts = [len(part) for part in parts]
-    return np.concatenate(parts or [np.arange(0)]), np.cumsum([0, *counts[:-1]])
+    return np.concatenate(parts), np.cumsum([0, *counts[:-1]])

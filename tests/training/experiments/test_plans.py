@@ -116,6 +116,7 @@ def test_all_that_is_trained_from_labels_stops_early_if_asked_for(stops):
         assert given.get("early_stopping") == expected
         longer = expected and "protocol" not in given  # Whole networks take long enough.
         assert given.get("head_steps") == ("1000" if longer else None)
+        assert given.get("head_weight_decay") == ("3.0" if longer else None)
 
 
 def test_seeds_are_run_one_after_the_other():
