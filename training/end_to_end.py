@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from training import early_stopping, heads
+from training import heads
 from training.data import recordings, stream
 from training.data.examples import as_inputs
 from training.retrained import Retrained
@@ -38,7 +38,6 @@ class EndToEnd:
         keras.utils.set_random_seed(config.seed)
         self.encoder = encoder
         self.answers = answers
-        self.config = config
         self.standardize = Standardize()
         head = heads.layers(answers, config)
         optimizer = heads.make_optimizer(config)
@@ -74,14 +73,6 @@ class EndToEnd:
         self.standardize.scale.assign(scale)
         counts = np.diff(starts, append=len(inputs))
         targets = np.repeat(self.answers.targets(labels), counts, axis=0)
-        held_out = None
-        if self.config.early_stopping:
-            kept, held = (
-                recordings.windows_of(starts, len(inputs), chosen)[0]
-                for chosen in early_stopping.parts(len(labels), self.config.seed)
-            )
-            held_out = inputs[held], targets[held]
-            inputs, targets = inputs[kept], targets[kept]
-        self.retrained.fit(inputs, targets, held_out)
+        self.retrained.fit(inputs, targets, starts)
         outputs = recordings.pooled(self.retrained.outputs(test[0], batch_size=256), test[1])
         return self.answers.measure(outputs, test[2], labels)

@@ -102,7 +102,6 @@ class Head:
     def __init__(self, dimensions, answers, config):
         keras.utils.set_random_seed(config.seed)
         self.answers = answers
-        self.config = config
         at_once = early_stopping.LOOK_EVERY if config.early_stopping else 50
         self.retrained = Retrained(
             [keras.Input((dimensions,)), *layers(answers, config)],
@@ -123,11 +122,6 @@ class Head:
         embeddings, labels = (np.asarray(part) for part in train)
         center, scale = center_and_scale(embeddings)
         scaled, targets = (embeddings - center) / scale, self.answers.targets(labels)
-        held_out = None
-        if self.config.early_stopping:
-            kept, held = early_stopping.parts(len(labels), self.config.seed)
-            held_out = scaled[held], targets[held]
-            scaled, targets = scaled[kept], targets[kept]
-        self.retrained.fit(scaled, targets, held_out)
+        self.retrained.fit(scaled, targets, starts=np.arange(len(labels)))
         outputs = self.retrained.outputs((test[0] - center) / scale, batch_size=1024)
         return self.answers.measure(outputs, test[1], labels)

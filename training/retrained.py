@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_s2l import MultiWorkerFit
 from training import distribution, early_stopping
-from training.data import stream
+from training.data import recordings, stream
 from training.data.examples import as_inputs
 from training.data.stream import WHOLE
 
@@ -75,18 +75,25 @@ class Retrained:
         for variable, value in self._start:
             variable.assign(value)
 
-    def fit(self, inputs, targets, held_out):
+    def fit(self, inputs, targets, starts):
         """Trains `head_steps` steps, as `batches` makes them.
+
+        With `early_stopping` it holds out a fifth of the recordings, and ends with the weights that
+        told their examples best.
 
         Args:
             inputs, targets: Arrays of examples.
-            held_out: Inputs and targets of others, to end with the weights that told them best, or
-                None.
+            starts: Where the examples of each recording begin.
         """
         callbacks = []
-        if held_out is not None:
-            loss = functools.partial(self._loss_of, *held_out)
+        if self.config.early_stopping:
+            kept, held = (
+                recordings.windows_of(starts, len(inputs), chosen)[0]
+                for chosen in early_stopping.parts(len(starts), self.config.seed)
+            )
+            loss = functools.partial(self._loss_of, inputs[held], targets[held])
             callbacks.append(early_stopping.KeepBest(loss, self.config.head_steps))
+            inputs, targets = inputs[kept], targets[kept]
         make = functools.partial(batches, inputs, targets, self.config)
         self.network.fit(
             distribution.distributed(self.network.distribute_strategy, make),

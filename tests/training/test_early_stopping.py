@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from training import early_stopping
+from training import early_stopping, retrained
 from training.config import TransferConfig
 from training.end_to_end import EndToEnd
 from training.errors import UserError
@@ -62,17 +62,28 @@ def test_labels_that_tell_nothing_are_not_learnt_by_heart(answers):
     assert to_the_end > 1.1 * stopped
 
 
-def test_the_windows_of_a_recording_are_learnt_from_or_held_out_together():
+@pytest.mark.slow
+def test_the_windows_of_a_recording_are_learnt_from_or_held_out_together(monkeypatch):
     inputs = np.arange(90, dtype="float32")[:, None] // 3 * np.ones(4, "float32")
     encoder = keras.layers.Dense(2)
     encoder.build((None, 4))
     learner = EndToEnd(encoder, (4,), Answers(2), CONFIG)
-    given = []
-    learner.retrained.fit = lambda *parts: given.extend(parts)
+    given, batches, loss_of = {}, retrained.batches, learner.retrained._loss_of
+
+    def kept(*parts, **options):
+        given["kept"] = parts[:2]
+        return batches(*parts, **options)
+
+    def held(*parts):
+        given["held"] = parts
+        return loss_of(*parts)
+
+    monkeypatch.setattr(retrained, "batches", kept)
+    learner.retrained._loss_of = held
     labels = np.arange(30) % 2
     starts = np.arange(0, 90, 3)
     learner.score((inputs, starts, labels), (inputs, starts, labels))
-    train, targets, (held, held_targets) = given
+    (train, targets), (held, held_targets) = given["kept"], given["held"]
     assert len(held) == 18 and len(train) == 72
     assert not set(train[:, 0]) & set(held[:, 0])
     np.testing.assert_array_equal(targets, train[:, 0] % 2)
