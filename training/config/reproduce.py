@@ -15,6 +15,9 @@ class ReproduceConfig(DataConfig):
 
     table: tuple[int, ...] = flag((), "1: objectives; 2: what is cut")
     figure: tuple[int, ...] = flag((), "2: numbers of labels, and of examples; 3: of patches")
+    objectives: tuple[str, ...] = flag(
+        (), "table 1: only these beside the perturbed Fenchel-Young loss, none for all"
+    )
     ablation: bool = flag(False, "what one choice of the recipe at a time is worth")
     setting: str = flag("quick", "quick: few steps, for CPU cores; full: for a GPU")
     steps: int = flag(0, "training steps of each run, 0 for those of the setting")
@@ -39,5 +42,7 @@ class ReproduceConfig(DataConfig):
                     f"--{name} must be of {', '.join(map(str, known))}. Received: "
                     f"{', '.join(map(str, sorted(unknown)))}."
                 )
+        if self.objectives and 1 not in self.table:
+            raise UserError("--objectives are the rows of table 1: give --table=1 too.")
         if not self.table and not self.figure and not self.ablation:
             raise UserError("Give what to measure: --table=1,2, --figure=2,3 or --ablation.")

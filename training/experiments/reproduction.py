@@ -10,7 +10,7 @@ from training.experiments import cells, page, plans, results
 from training.experiments.runner import Runner
 
 # From one command to the next in the same workdir: what was asked for stays asked for.
-MAY_CHANGE = ("table", "figure", "ablation", "pretrain_seeds", "jobs", *cells.FOLDERS)
+MAY_CHANGE = ("table", "figure", "objectives", "ablation", "pretrain_seeds", "jobs", *cells.FOLDERS)
 
 
 def run(config, workdir):
@@ -63,9 +63,16 @@ def _with_those_before(config, workdir):
         config,
         table=tuple(sorted({*stored.table, *config.table})),
         figure=tuple(sorted({*stored.figure, *config.figure})),
+        objectives=_objectives(stored, config),
         ablation=stored.ablation or config.ablation,
         pretrain_seeds=max(stored.pretrain_seeds, config.pretrain_seeds),
     )
+
+
+def _objectives(*configs):
+    """All that are asked for of table 1; none stand for all of them."""
+    asked = [config.objectives for config in configs if 1 in config.table]
+    return () if () in asked else tuple(sorted({name for names in asked for name in names}))
 
 
 def _write(config, experiments, workdir, made):
