@@ -80,6 +80,18 @@ def test_table_1_holds_all_that_the_paper_compares_and_measures_nothing_twice():
     assert len(transfers) == 6 * (8 * 3 + 3 + 2 + 1)  # And statistics, whatever the embedding.
 
 
+def test_table_1_holds_ours_beside_the_objectives_that_are_asked_for():
+    config = asked("notes", table=(1,), figure=(), ablation=False, objectives=("soft_rank",))
+    (table,) = plans.experiments(config)
+    trained = [row.arm.name for row in table.rows["fc"] if row.encoder == "pretrained"]
+    assert trained == ["perturbed", "soft_rank"]
+    all_rows = plans.experiments(dataclasses.replace(config, objectives=()))[0].rows["fc"]
+    beside = [row for row in table.rows["fc"] if row.encoder != "pretrained"]
+    assert beside == [row for row in all_rows if row.encoder != "pretrained"]
+    runs = {c.folder: c for c in cells.make(config, [table]) if c.kind == cells.PRETRAIN}
+    assert len(runs) == 2 * 6
+
+
 def test_experiments_share_their_runs():
     apart = [
         cells.make(config, plans.experiments(config))
@@ -142,6 +154,10 @@ def test_all_programs_take_the_same_data():
         ({"table": (3,)}, "--table must be of 1, 2"),
         ({"figure": (1,)}, "--figure must be of 2, 3"),
         ({"setting": "slow"}, "--setting must be quick or full"),
+        (
+            {"table": (2,), "objectives": ("soft_rank",)},
+            "--objectives are the rows of table 1: give --table=1 too",
+        ),
         ({"pretrain_seeds": 0}, "--pretrain_seeds must be at least 1"),
     ],
 )
@@ -153,6 +169,8 @@ def test_settings_that_cannot_be_run_are_refused(changes, message):
 def test_a_table_that_the_data_cannot_have_is_refused():
     with pytest.raises(UserError, match=r"There is no table2 .*, but table1, figure2, figure3"):
         plans.experiments(ReproduceConfig(data="moving_digits", table=(1, 2)))
+    with pytest.raises(UserError, match=r"must be of perturbed, .*Received: l2, ranks"):
+        plans.experiments(ReproduceConfig(data="notes", table=(1,), objectives=("ranks", "l2")))
     with pytest.raises(UserError, match="--data must be notes or nsynth"):
         plans.experiments(ReproduceConfig(data="folder", table=(1,)))
 

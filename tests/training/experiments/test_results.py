@@ -390,6 +390,30 @@ def test_more_may_be_asked_for_but_nothing_else_changed(tmp_path):
         reproduction.run(dataclasses.replace(more, seeds=3), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "expected"),
+    [
+        (("soft_rank",), ("mean_squared_error",), ["mean_squared_error", "soft_rank"]),
+        ((), ("soft_rank",), []),
+        (("soft_rank",), (), []),
+    ],
+)
+def test_objectives_asked_for_later_come_beside_those_before(tmp_path, first, then, expected):
+    few = dataclasses.replace(CONFIG, table=(1,), figure=(), ablation=False, pretrain_seeds=1)
+    stored = dataclasses.replace(few, objectives=first)
+    records.write_config(tmp_path, stored)
+    asked = dataclasses.replace(few, objectives=then)
+    write_reports(tmp_path, dataclasses.replace(few, objectives=tuple(expected)))
+    reproduction.run(asked, tmp_path)
+    kept = records.load_config(tmp_path, type(few))
+    assert list(kept.objectives) == expected
+    # A figure asked for alone leaves the table as it is.
+    figure = dataclasses.replace(asked, table=(), objectives=(), figure=(3,))
+    write_reports(tmp_path, dataclasses.replace(figure, table=(1,), objectives=kept.objectives))
+    reproduction.run(figure, tmp_path)
+    assert list(records.load_config(tmp_path, type(few)).objectives) == expected
+
+
 def test_figures_and_page_name_every_experiment():
     assert set(page.NAMES) == {"table1", "table2", "figure2", "data", "figure3", "ablation"}
 
