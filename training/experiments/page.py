@@ -99,9 +99,16 @@ def _said(results):
         f"counts (*) where the exact paired permutation test over seeds gives p < {tables.ALPHA}, "
         "not corrected for the number of comparisons. Heads are perceptrons of three layers on the "
         "frozen encoder; supervised training is of the whole network, up to the levels, whatever "
-        f"the embedding. All pre-training is of {_steps(results)} steps: more may change the order."
+        f"the embedding; {_ends(config)}. All pre-training is of {_steps(results)} steps: more may "
+        "change the order."
     )
     return "\n\n".join(lines) + "\n"
+
+
+def _ends(config):
+    if config["early_stopping"]:
+        return "both stop early, by a fifth of the labels held out from them"
+    return "both end after their steps, without early stopping"
 
 
 def _orderings(experiment, metrics, ours):
