@@ -25,21 +25,26 @@ class Rows:
     With "l2" it is the arithmetic mean of `numerators - denominators`. With "kl" it is
     `log Σ exp(numerators) - log Σ exp(denominators)`, and both are in descending order; the
     denominators lie within 0 and `log_range`.
+
+    Neighbouring levels that differ are different blocks; if `tolerant`, only those that differ by
+    more than rounding does, for a caller who puts together block by block what would be wrong as a
+    whole where a block falls apart.
     """
 
-    def __init__(self, numerators, denominators, regularization, log_range=math.inf):
-        self.log_range = log_range
+    def __init__(
+        self, numerators, denominators, regularization, log_range=math.inf, tolerant=False
+    ):
+        self.log_range, self.tolerant = log_range, tolerant
         self.numerators, self.denominators = numerators, denominators
         self.regularization = regularization
         self.values = numerators - denominators
         self.length = self.values.shape[1]
 
     def falls(self, levels, following):
-        """Whether levels are above those that follow them, beyond what rounding does."""
-        if math.isfinite(self.log_range):
+        """Whether levels are above those that follow them, and so of another block."""
+        if not self.tolerant:
             return levels > following
-        # What is put together block by block is wrong as a whole where a block falls apart. Levels
-        # are sums of terms of one sign, so their rounding is relative to them.
+        # Levels are sums of terms of one sign, so their rounding is relative to them.
         rounding = 64 * _epsilon(levels)
         return levels - following > rounding * ops.maximum(ops.abs(levels), ops.abs(following))
 

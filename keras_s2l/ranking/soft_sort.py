@@ -70,7 +70,7 @@ def _forward(scores, strength, mask=None, *, regularization, direction, axis):
     numerators = ops.where(real, wanted, -1e37)
     # Blocks do not depend on an offset, rounding does: so all that levels are made of is negative.
     heights = ordered - ordered[:, -1:]
-    _, starts = isotonic.pool(isotonic.Rows(numerators, heights, regularization))
+    _, starts = isotonic.pool(isotonic.Rows(numerators, heights, regularization, tolerant=True))
     first = take_along_rows(ordered, starts)
     beyond = ops.cast(starts - slots, ordered.dtype) / strength
     if regularization == "l2":

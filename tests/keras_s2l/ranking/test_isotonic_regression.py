@@ -67,6 +67,20 @@ def test_gradient_matches_finite_differences(n, increasing):
     np.testing.assert_allclose(exact, cases.finite_differences(op, values, upstream), atol=1e-6)
 
 
+@pytest.mark.parametrize("n", [3, 9, 40])
+def test_levels_that_lie_close_beside_their_size_are_blocks_of_their_own(n):
+    falling = (1000 - 0.003 * np.arange(n, dtype="float32"))[None]
+    upstream = np.arange(1, n + 1, dtype="float32")[None]
+    op = functools.partial(isotonic_regression, increasing=False)
+    np.testing.assert_array_equal(op(falling), falling)
+    np.testing.assert_array_equal(cases.gradient_of(op, falling, upstream), upstream)
+    pooled = falling.copy()
+    pooled[0, 0] = falling[0, 1] - 0.002  # Below the next: these two alone are one block.
+    expected = upstream.copy()
+    expected[0, :2] = expected[0, :2].mean()
+    np.testing.assert_allclose(cases.gradient_of(op, pooled, upstream), expected, rtol=1e-6)
+
+
 def test_a_row_with_a_nan_is_all_nan_and_leaves_the_others_alone():
     values = cases.scores_of(9)
     truth = np.array([_truth(row) for row in values])
