@@ -16,8 +16,8 @@ def order_and_mask(order, scores):
     The labels are checked where they can be seen: NumPy arrays and lists, and tensors outside a
     compiled step (PyTorch: those in the processor's memory). Inside `tf.function`, `jax.jit` or
     `torch.compile`, and so in most calls of `fit`, they cannot be seen: there any negative number
-    counts as absent, fractions are cut off, and a row that is no ranking gives a value without
-    meaning. To be sure, call this or a metric once on the labels as an array.
+    counts as absent and fractions are cut off. Losses tell such rows by `are_rankings`; metrics
+    give them a value without meaning.
 
     Args:
         order: Numbers of any dtype, `(batch, num_patches)`: the 0-based rank of each score, or -1.
@@ -43,6 +43,21 @@ def order_and_mask(order, scores):
         _refuse_other_labels(visible)
     tensor = ops.cast(tensor, "int32")
     return tensor, tensor >= 0
+
+
+def are_rankings(order):
+    """Which rows hold each of `0 … m - 1` once in m slots and -1 in the others: `(batch,)`.
+
+    For compiled steps too, where a row that does not cannot be refused.
+    """
+    order = ops.convert_to_tensor(order)
+    ranks, width = ops.cast(order, "int32"), ops.shape(order)[1]
+    present = ranks != ABSENT
+    count = ops.sum(ops.cast(present, "int32"), axis=1, keepdims=True)
+    places = ops.arange(width, dtype="int32")
+    ascending = ops.sort(ops.where(present, ranks, width), axis=1)
+    as_wanted = ascending == ops.where(places < count, places, width)
+    return ops.all(as_wanted & (ops.cast(ranks, order.dtype) == order), axis=1)
 
 
 def refuse_no_permutations(order):

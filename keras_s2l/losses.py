@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_s2l import _checks
 from keras_s2l._gradients import custom_gradient
-from keras_s2l._orders import order_and_mask
+from keras_s2l._orders import are_rankings, order_and_mask
 from keras_s2l._seeds import ReplicaSeedGenerator
 from keras_s2l.permutations import as_permutations
 from keras_s2l.ranking import noises, pairs
@@ -23,6 +23,11 @@ def _labels_and_scores(order, scores):
     order, present = order_and_mask(order, scores)
     scores = ops.where(present, widened(scores), 0.0)
     return ops.cast(order, scores.dtype), present, scores
+
+
+def _of_rankings(values, order, dtype):
+    """The losses, NaN and without a gradient where a row of `order` is no ranking."""
+    return ops.cast(ops.where(are_rankings(order), values, float("nan")), dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
@@ -48,7 +53,7 @@ class FenchelYoungRankLoss(keras.losses.Loss):
     Call with `order` `(batch, n)`, numbers of any dtype, each row a permutation of `0 … n - 1`, -1
     in slots that are absent, and `scores` of the same shape, which are cast to the `dtype` of the
     loss, float32 unless it is given. What is not a permutation is an error where the values can be
-    seen; inside a compiled step they cannot, and give a loss that never reaches 0.
+    seen; inside a compiled step, where they cannot, the loss of its row is NaN.
 
     Raises:
         ValueError: If an argument has another value, the shapes differ, or a row of `order` is seen
@@ -107,9 +112,9 @@ class FenchelYoungRankLoss(keras.losses.Loss):
 
     def call(self, order, scores):
         dtype = _checks.floating_tensor("scores", scores).dtype
-        order, present, scores = _labels_and_scores(order, scores)
+        ranks, present, scores = _labels_and_scores(order, scores)
         value = self._sampled if self.num_samples else self._closed_form
-        return ops.cast(value(order, present, scores), dtype)
+        return _of_rankings(value(ranks, present, scores), order, dtype)
 
     def _closed_form(self, order, present, scores):
         scale = noises.scale(self.noise, self.sigma)
@@ -182,10 +187,10 @@ class SoftRankLoss(keras.losses.Loss):
 
     def call(self, order, scores):
         dtype = _checks.floating_tensor("scores", scores).dtype
-        order, present, scores = _labels_and_scores(order, scores)
+        ranks, present, scores = _labels_and_scores(order, scores)
         # Absent slots have rank -1, as in the order: they add nothing.
-        ranks = soft_rank(scores, self.strength, self.regularization, mask=present)
-        return ops.cast(0.5 * ops.sum(ops.square(ranks - order), axis=1), dtype)
+        soft = soft_rank(scores, self.strength, self.regularization, mask=present)
+        return _of_rankings(0.5 * ops.sum(ops.square(soft - ranks), axis=1), order, dtype)
 
     def get_config(self):
         own = ("strength", "regularization")
@@ -219,10 +224,10 @@ class ScoreMeanSquaredError(keras.losses.Loss):
 
     def call(self, order, scores):
         dtype = _checks.floating_tensor("scores", scores).dtype
-        order, present, scores = _labels_and_scores(order, scores)
-        squares = ops.where(present, ops.square(scores - order), 0.0)
+        ranks, present, scores = _labels_and_scores(order, scores)
+        squares = ops.where(present, ops.square(scores - ranks), 0.0)
         count = ops.sum(ops.cast(present, scores.dtype), axis=1)
-        return ops.cast(ops.sum(squares, axis=1) / ops.maximum(count, 1.0), dtype)
+        return _of_rankings(ops.sum(squares, axis=1) / ops.maximum(count, 1.0), order, dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")

@@ -21,6 +21,10 @@ def _gumbel(sigma=1.0, **kwargs):
     return FenchelYoungRankLoss(sigma, "gumbel", **kwargs)
 
 
+def _sampled(**kwargs):
+    return FenchelYoungRankLoss(num_samples=2, seed=0, **kwargs)
+
+
 def _kl(strength=1.0, **kwargs):
     return SoftRankLoss(strength, "kl", **kwargs)
 
@@ -209,6 +213,30 @@ def test_an_order_of_another_shape_is_refused(make, order_shape):
 def test_a_label_that_is_no_permutation_is_refused_where_it_can_be_seen(make, row, mistake):
     with pytest.raises(ValueError, match=rf"`order` must hold.*{mistake}.*Received: row 1"):
         make()(np.array([[0, 1, 2], row]), np.zeros((2, 3)))
+
+
+WRONG = [[1, 2, 3], [0, 0, 1], [0, 5, 9], [0.5, 1, 2], [0, 1, -2], [0, -1, 2], [3, 1, 0]]
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("make", [*LABEL_LOSSES, _sampled])
+def test_a_label_that_is_no_permutation_trains_nothing_in_a_compiled_step(make, jit_compile):
+    right = [[2, 0, 1], [1, -1, 0], [-1, -1, -1]]
+    order = tf.constant(right + WRONG, "float32")
+    scores = tf.constant(0.1 * np.random.RandomState(0).randn(len(order), 3), "float32")
+    loss = make(reduction=None)
+
+    @tf.function(jit_compile=jit_compile)
+    def step(order, scores):
+        with tf.GradientTape() as tape:
+            tape.watch(scores)
+            values = loss(order, scores)
+        return values, tape.gradient(values, scores)
+
+    values, gradient = step(order, scores)
+    assert np.isfinite(values[:3]).all() and np.isnan(values[3:]).all()
+    assert np.isfinite(gradient).all() and not np.any(gradient[3:])
+    assert np.any(gradient[:2])
 
 
 @pytest.mark.parametrize("name", ["regularization", "noise"])

@@ -12,7 +12,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_s2l._orders import order_and_mask
+from keras_s2l._orders import are_rankings, order_and_mask
 from tests import references
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -85,6 +85,7 @@ def test_a_rank_too_large_for_int32_is_not_wrapped_round():
 )
 def test_labels_are_refused_just_where_they_are_no_rankings(rows):
     label = np.array(rows)
+    assert list(are_rankings(label)) == [references.is_order(ranks) for ranks in rows]
     wrong = [row for row, ranks in enumerate(rows) if not references.is_order(ranks)]
     if not wrong:
         order_and_mask(label, scores_like(label))
@@ -139,7 +140,7 @@ def test_stand_ins_for_labels_are_not_looked_at_while_keras_infers_shapes():
 
 ON_JAX = """
 import jax, jax.numpy as jnp, numpy as np, pytest
-from keras_s2l._orders import order_and_mask
+from keras_s2l._orders import are_rankings, order_and_mask
 scores = np.zeros((2, 3), "float32")
 good, bad = [[2, 0, 1], [-1, 0, -1]], [[2, 0, 1], [3, 1, 2]]
 for form in (np.array, jnp.array, list):
@@ -151,6 +152,7 @@ for form in (np.array, jnp.array, list):
 with pytest.raises(ValueError, match="scores of shape .2, 3."):
     order_and_mask([[0, 1]], scores)
 assert jax.jit(order_and_mask)(jnp.array(bad), scores)[0].tolist() == bad
+assert jax.jit(are_rankings)(jnp.array(bad)).tolist() == [True, False]
 """
 
 
