@@ -108,13 +108,13 @@ class PatchShuffle(SavedDraws, keras.layers.Layer):
 
     def call(self, patches, order=None):
         if order is None:
-            order = self.draw_order(ops.shape(patches)[0], patches.shape[1])
+            order = self._draw_order(ops.shape(patches)[0], patches.shape[1])
         else:
             refuse_no_permutations(order)
         return gathered(patches, order), ops.cast(order, "int32")
 
-    def draw_order(self, batch, num_patches):
-        """Permutations of the next call, int32 `(batch, num_patches)`."""
+    def _draw_order(self, batch, num_patches):
+        """Fresh permutations, int32 `(batch, num_patches)`."""
         if self.permutations is not None:
             if num_patches != self.permutations.shape[1]:
                 raise ValueError(

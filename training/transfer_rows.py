@@ -7,15 +7,16 @@ import numpy as np
 import tensorflow as tf
 
 import keras_s2l
+from keras_s2l.precise_statistics import take_statistics
 from training import end_to_end, heads
 from training.data import recordings, stream
 from training.effective_rank import effective_rank
 from training.errors import UserError
 from training.linear_probe import LinearProbe
 
-CALIBRATION_BATCHES = 60
 CALIBRATION_BATCH_SIZE = 64
-CALIBRATION_MOMENTUM = 0.9
+CALIBRATION_EXAMPLES = 60 * CALIBRATION_BATCH_SIZE
+TRAINED_MOMENTUM = 0.9  # Averages are to follow some hundred steps.
 BATCH_NORMS = ("BatchNormalization", "FusedBatchNormalization")
 
 
@@ -45,8 +46,8 @@ def make(config, metadata, splits, drawn):
         }
     # With statistics of its own from the start: the initial ones say nothing about the inputs, and
     # so few steps would not make up for it.
-    fresh = _calibrated(architecture, shape, config.seed, splits["train"])
-    follows_fast = with_batch_norms(architecture, momentum=CALIBRATION_MOMENTUM)
+    follows_fast = with_batch_norms(architecture, momentum=TRAINED_MOMENTUM)
+    fresh = _calibrated(follows_fast, shape, config.seed, splits["train"])
     rows = {"supervised": TrainedRow(fresh, follows_fast, shape, config, splits)}
     if config.protocol == "finetune":
         pretrained = keras_s2l.HubEncoder(config.encoder, trainable=True)
@@ -135,13 +136,12 @@ def _variables(encoder):
 
 def _calibrated(architecture, shape, seed, part):
     """The untrained encoder with batch-norm statistics of examples; it sees no labels."""
-    architecture = with_batch_norms(architecture, momentum=CALIBRATION_MOMENTUM)
     encoder = _fresh(architecture, shape, seed)
     chosen = np.random.default_rng(seed).permutation(len(part))
-    for number in range(CALIBRATION_BATCHES):
-        batch = chosen[number * CALIBRATION_BATCH_SIZE :][:CALIBRATION_BATCH_SIZE]
-        if len(batch):
-            encoder(part.batch(batch), training=True)
+    firsts = range(0, min(len(chosen), CALIBRATION_EXAMPLES), CALIBRATION_BATCH_SIZE)
+    take_statistics(
+        encoder, (part.batch(chosen[first : first + CALIBRATION_BATCH_SIZE]) for first in firsts)
+    )
     return encoder
 
 

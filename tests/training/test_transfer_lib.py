@@ -253,15 +253,39 @@ def brightness(count, seed):
     return Examples("image", pixels.astype("uint8"), {"side": sides, "same": sides})
 
 
-def test_a_network_with_batch_norms_is_trained_from_labels_and_anew_for_each_task():
+def export_of_pictures():
+    """What transfer reads of an export: its encoder has batch normalisations."""
     model = keras_s2l.ShuffleToLearn(keras_s2l.image_backbone(1, (4, 8)), 2, "height")
     model.build((None, 12, 12, 1))
     architecture = json.loads(json.dumps(keras.saving.serialize_keras_object(model.encoder)))
-    metadata = {
+    return {
         "embedding": "levels",
         "architectures": {"levels": architecture},
         "input": {"kind": "image", "shape": [12, 12, 1]},
     }
+
+
+def test_batch_norms_have_the_statistics_of_however_few_examples_there_are():
+    few, metadata = brightness(20, 0), export_of_pictures()
+    pictures, splits = few.batch(np.arange(20)), {"train": few, "test": few}
+    frozen = dataclasses.replace(CONFIG, num_labels=(10,), seeds=1, encoders=("calibrated",))
+    supervised = dataclasses.replace(frozen, protocol="supervised")
+    drawn = [transfer_lib.labelled_set(20, frozen, 0)]
+    encoder = transfer_rows.make(supervised, metadata, splits, drawn)["supervised"].encoder
+    layers = encoder._flatten_layers()
+    first = next(x for x in layers if isinstance(x, keras.layers.BatchNormalization))
+    seen, call = [], first.call
+    first.call = lambda inputs, **kwargs: seen.append(inputs) or call(inputs, **kwargs)
+    embeddings = encoder(pictures, training=False)
+    mean, variance = (f(seen[0], axis=(0, 1, 2)) for f in (np.mean, np.var))
+    np.testing.assert_allclose(first.moving_mean, mean, atol=1e-5)
+    np.testing.assert_allclose(first.moving_variance, variance, rtol=1e-3)
+    row = transfer_rows.make(frozen, metadata, splits, drawn)["calibrated"]
+    np.testing.assert_allclose(row.embeddings["test"], embeddings, atol=1e-5)
+
+
+def test_a_network_with_batch_norms_is_trained_from_labels_and_anew_for_each_task():
+    metadata = export_of_pictures()
     config = dataclasses.replace(CONFIG, protocol="supervised", head_steps=60, num_labels=(100,))
     config = dataclasses.replace(config, seeds=2)
     splits = {"train": brightness(200, 0), "test": brightness(200, 1)}
