@@ -59,11 +59,11 @@ def load(config, data_set):
     Returns:
         `Material`.
     """
+    _refuse_what_does_nothing(config, data_set.kind)
     train, held_out = (
         data_set.load(config, split) for split in (data_set.unlabelled, data_set.held_out)
     )
     left_out = {**train.left_out, **held_out.left_out}
-    _refuse_what_does_nothing(config, train.kind)
     train = _share(train, config)
     said = f", something of {len(left_out)} left out" if left_out else ""
     print(f"{len(train)} examples to learn from, {len(held_out)} held out{said}", flush=True)

@@ -151,6 +151,11 @@ def _refuse_other_kind(config, expected, kind):
             f"--encoder={config.encoder} takes {expected['kind']}, --data={config.data} is {kind}: "
             "give data or an encoder of the other's kind."
         )
+    if config.protocol == "frozen" and "statistics" in config.encoders and kind != "audio":
+        raise UserError(
+            f"--encoders=statistics is for encoders of sounds. Received: --encoder={config.encoder}"
+            f", which takes {kind}."
+        )
 
 
 def _refuse_one_class(config, tasks, splits):

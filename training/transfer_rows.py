@@ -146,13 +146,7 @@ def _calibrated(architecture, shape, seed, part):
 
 
 def _statistics(expected):
-    """A function from waveforms to mean and deviation in time of each bin of their spectrograms.
-
-    Raises:
-        UserError: If the encoder takes no sounds.
-    """
-    if expected["kind"] != "audio":
-        raise UserError("--encoders=statistics is for encoders of sounds.")
+    """A function from waveforms to mean and deviation in time of each bin of their spectrograms."""
     frontend = keras_s2l.LogSpectrogram(expected["sample_rate"], **expected["spectrogram"])
 
     def statistics(waveforms, training):

@@ -193,8 +193,6 @@ def test_statistics_are_those_of_each_bin_in_time():
     assert found.shape == (3, 14)
     np.testing.assert_allclose(found[:, :7], of_bins.mean(axis=-1), rtol=1e-5)
     np.testing.assert_allclose(found[:, 7:], of_bins.std(axis=-1), rtol=1e-4)
-    with pytest.raises(UserError, match="--encoders=statistics is for encoders of sounds"):
-        transfer_rows._statistics({"kind": "image", "shape": [12, 12, 1]})
 
 
 class OneFeature(keras.layers.Layer):
@@ -319,6 +317,17 @@ def test_settings_that_cannot_be_run_are_refused(changes, message, tmp_path):
     with pytest.raises(UserError, match=message):
         transfer_lib.run(TransferConfig(encoder=str(tmp_path), **changes), tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_statistics_of_sounds_are_refused_of_pictures_before_anything_is_done(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(transfer_lib, "_metadata", lambda config: export_of_pictures())
+    config = TransferConfig(encoder=str(tmp_path), data="digit_scenes", data_dir=str(tmp_path))
+    config = dataclasses.replace(config, encoders=("pretrained", "statistics"))
+    with pytest.raises(UserError, match="--encoders=statistics is for encoders of sounds"):
+        transfer_lib.run(config, tmp_path / "new")
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_workdir_among_the_examples_is_refused(tmp_path):
