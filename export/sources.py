@@ -115,8 +115,7 @@ def with_embedding(source, embedding):
 def _held_out(log, step):
     """What the log says of a step; nothing between evaluations."""
     rows = records.read_log(log) if log.is_file() else []
-    # A step that loss scaling skips leaves the same number: the last one counts.
-    row = next((row for row in reversed(rows) if row["step"] == step), {})
+    row = next((row for row in rows if row["step"] == step), {})
     return {
         name.removeprefix("val_"): value for name, value in row.items() if name.startswith("val_")
     }

@@ -160,17 +160,6 @@ class SaveCheckpoint(keras.callbacks.Callback):
         self._saved_at = time.monotonic()
 
 
-class CountSteps(keras.callbacks.Callback):
-    """Counts batches: a step that loss scaling skips is none for the optimizer."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.count += 1
-
-
 class TimeFirstStep(keras.callbacks.Callback):
     """Notes when the first step ended, in seconds of `time.monotonic`; `None` before."""
 

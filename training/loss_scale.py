@@ -1,4 +1,4 @@
-"""Loss scaling for several devices."""
+"""Loss scaling for several devices, and for runs that are resumed."""
 
 import keras
 import tensorflow as tf
@@ -10,6 +10,9 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
 
     Keras has each look at its own gradient, before they are summed, and takes the answer of the
     first: what overflows on another would spoil the weights.
+
+    A step that is skipped counts: a run goes on with the batch after the last one that it took, and
+    Keras would have it take as many batches again as it had skipped.
     """
 
     def check_finite(self, grads):
@@ -18,3 +21,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
         if replicas.num_replicas_in_sync == 1:
             return finite
         return replicas.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(~finite, tf.float32)) == 0.0
+
+    def _stateful_handle_non_finite_grads(self):
+        super()._stateful_handle_non_finite_grads()
+        self.inner_optimizer.iterations.assign_add(1)

@@ -139,7 +139,6 @@ def _fit(config, workdir, model, start, loaded, checkpoints, first_step):
     batches = functools.partial(material.batches_of, config, loaded.kind, loaded.examples)
     validation = _validation(config, strategy, loaded)
     stop = callbacks.StopOnSignal(distribution.any_worker(strategy))
-    taken = callbacks.CountSteps()
     sums = checkpoints.sums(start) if start else ()
     if sums:  # Keras makes the variables of metrics at their first batch.
         model.evaluate(validation, steps=1, verbose=0)
@@ -151,7 +150,6 @@ def _fit(config, workdir, model, start, loaded, checkpoints, first_step):
     in_order = [
         first_step,
         keras_s2l.PreciseBatchStatistics(as_trained),
-        taken,
         callbacks.GoOnWithInterval(sums),
         callbacks.RefuseNan(),
         stop,
@@ -174,13 +172,14 @@ def _fit(config, workdir, model, start, loaded, checkpoints, first_step):
                     verbose=verbose if is_chief else 0,
                     shuffle=False,
                 )
+            step = int(model.optimizer.iterations.numpy())
             if stop.requested:
                 checkpoints.save(model, model.metrics_variables)
-                return int(model.optimizer.iterations.numpy()) < config.steps
-            if start + taken.count < end:
+                return step < config.steps
+            if step < end:
                 raise UserError(
-                    f"The data ended at step {start + taken.count} of {end}: was a worker of the "
-                    "tf.data service lost? The same command goes on from the last checkpoint."
+                    f"The data ended at step {step} of {end}: was a worker of the tf.data service "
+                    "lost? The same command goes on from the last checkpoint."
                 )
     return False
 

@@ -78,6 +78,7 @@ def test_a_step_that_overflows_on_one_replica_is_skipped_on_all():
         for overflowing in ([1.0, np.inf], [np.nan, 1.0]):
             step(tf.constant(overflowing))
         assert weight.numpy() == 1.0 and optimizer.dynamic_scale.numpy() == 1.0
+        assert int(optimizer.iterations.numpy()) == 2
         step(tf.constant([1.0, 2.0]))
         np.testing.assert_allclose(weight, 1.0 - 0.1 * 3.0)
     """)

@@ -2,15 +2,17 @@
 
 import dataclasses
 import functools
+import math
 import types
 
+import h5py
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.training import distributed_runs
-from training import callbacks, lock, material, models, pretrain_lib, records, workdirs
+from training import callbacks, lock, loss_scale, material, models, pretrain_lib, records, workdirs
 from training.config import PretrainConfig
 from training.data import sets
 from training.data.examples import Examples
@@ -104,12 +106,47 @@ def test_what_says_where_data_lie_may_change(tmp_path):
     assert workdirs.finished(dataclasses.replace(again, steps=9999), tmp_path) is None
 
 
-def test_steps_that_the_data_did_not_give_are_no_finished_run(tmp_path, monkeypatch):
+@pytest.fixture
+def eight_pictures(monkeypatch):
     pictures = np.random.default_rng(0).integers(0, 255, (8, 64, 64, 1)).astype("uint8")
     data_set = sets.DataSet(
         "image", lambda *_: Examples("image", pictures), "test", {}, (64, 64, 1)
     )
     monkeypatch.setitem(sets.SETS, "digit_scenes", data_set)
+
+
+@pytest.mark.usefixtures("eight_pictures")
+def test_steps_that_loss_scaling_skipped_are_not_taken_again_by_a_run_that_goes_on(
+    tmp_path, monkeypatch
+):
+    scales, too_large = [], 2.0**15
+
+    def optimizer(inner):
+        scales.append(loss_scale.LossScaleOptimizer(inner, initial_scale=too_large))
+        return scales[-1]
+
+    monkeypatch.setattr(models, "LossScaleOptimizer", optimizer)
+    config = dataclasses.replace(RECIPES["digit_scenes"](), precision="mixed_float16")
+    config = dataclasses.replace(config, steps=6, batch_size=2, evaluate_every=3)
+    pretrain_lib.run(config, tmp_path / "whole")
+    pretrain_lib.run(dataclasses.replace(config, steps=3), tmp_path / "cut")
+    pretrain_lib.run(config, tmp_path / "cut")
+    halved = [round(math.log2(too_large / float(of.dynamic_scale))) for of in scales]
+    assert all(0 < times < 3 for times in halved)  # Skipped, of the first three steps.
+    logs = [(tmp_path / name / "log.csv").read_text() for name in ("whole", "cut")]
+    assert logs[0] == logs[1] and len(logs[0].splitlines()) == 3
+    weights = [tmp_path / name / "final.weights.h5" for name in ("whole", "cut")]
+    with h5py.File(weights[0]) as one, h5py.File(weights[1]) as other:
+        names = []
+        one.visit(names.append)
+        arrays = [name for name in names if isinstance(one[name], h5py.Dataset)]
+        assert len(arrays) > 9
+        for name in arrays:
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+@pytest.mark.usefixtures("eight_pictures")
+def test_steps_that_the_data_did_not_give_are_no_finished_run(tmp_path, monkeypatch):
     whole = material.batches_of
     monkeypatch.setattr(material, "batches_of", lambda *of: whole(*of).take(2))
     config = dataclasses.replace(RECIPES["digit_scenes"](), steps=3, batch_size=2, evaluate_every=3)
