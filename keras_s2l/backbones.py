@@ -54,7 +54,7 @@ def alexnet_backbone(
     Together the strides divide each axis by 32, rounding up: an axis that is down to 1 stays 1. A
     patch of 98 x 6 leaves the first block as 25 x 2 and the last pooling as 4 x 1, one of 6 x 60 as
     2 x 15 and 1 x 2. The detail of an axis so short is what the first kernel makes of it. On a CPU
-    XLA makes training many times slower: compile with `jit_compile=False` there.
+    XLA makes training many times slower: leave `jit_compile` as it is there.
 
     Args:
         channels: Channels of the patches: 1 for spectrograms, 3 for pictures.
@@ -133,7 +133,7 @@ def clip_backbone(channels=1, widths=(16, 32, 64, 64), synchronized=False, name=
     Each block is a 3 x 3 x 3 convolution that halves height and width, rounding up, and keeps all
     frames, with batch normalisation and ReLU. It ends in an average over all positions and frames.
     Unlike `PerFrame` it sees in which order the frames of a patch come. Trains on two CPU cores;
-    XLA makes that many times slower: compile with `jit_compile=False` there.
+    XLA makes that many times slower: leave `jit_compile` as it is there.
 
     Args:
         channels: Channels of the frames: 1 for grey, 3 for colours.

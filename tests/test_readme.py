@@ -116,7 +116,7 @@ def test_every_program_takes_the_flags_that_it_is_shown_with():
         output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
         for flag in flags:
             name = flag.split("=")[0]
-            either = name.replace("--", "--[no]")  # As absl shows booleans.
+            either = "--[no]" + re.sub("^--(no)?", "", name)  # As absl shows booleans.
             assert name in output or either in output, (program, flag)
 
 
