@@ -12,8 +12,8 @@ from keras_s2l._seeds import ReplicaSeedGenerator
 from keras_s2l.permutations import as_permutations
 from keras_s2l.ranking import noises, pairs
 from keras_s2l.ranking.hard_rank import hard_rank
-from keras_s2l.ranking.projections import REGULARIZATIONS, SOFTER
-from keras_s2l.ranking.rows import widened
+from keras_s2l.ranking.projections import REGULARIZATIONS
+from keras_s2l.ranking.rows import checked_strength, widened
 from keras_s2l.ranking.soft_rank import soft_rank
 
 
@@ -80,7 +80,7 @@ class FenchelYoungRankLoss(keras.losses.Loss):
         **kwargs,
     ):
         super().__init__(reduction=reduction, name=name, **kwargs)
-        self.sigma = _checks.positive_float("sigma", sigma, SOFTER)
+        self.sigma = checked_strength("sigma", sigma)
         self.noise = _checks.one_of("noise", noise, noises.NOISES)
         self.num_samples, self.seed = num_samples, seed
         self._draws = None
@@ -97,6 +97,8 @@ class FenchelYoungRankLoss(keras.losses.Loss):
 
         Raises:
             ValueError: If the loss is in closed form, or takes another number of samples.
+
+        Within it there can be no other `using` of the same loss.
         """
         expected = keras.KerasTensor((None, self.num_samples, None))
         if self.num_samples is None or not _checks.same_shape(draws, expected):
@@ -182,7 +184,7 @@ class SoftRankLoss(keras.losses.Loss):
         **kwargs,
     ):
         super().__init__(reduction=reduction, name=name, **kwargs)
-        self.strength = _checks.positive_float("strength", strength, SOFTER)
+        self.strength = checked_strength("strength", strength)
         self.regularization = _checks.one_of("regularization", regularization, REGULARIZATIONS)
 
     def call(self, order, scores):

@@ -1,4 +1,4 @@
-"""The one file that wires all stages: a Keras model that learns by putting patches in order."""
+"""The model that users train: `fit` shuffles patches and has them put back in order."""
 
 import contextlib
 
@@ -242,7 +242,10 @@ class ShuffleToLearn(SavedDraws, PretextModel):
             order: Integers `(batch, num_patches)`, a permutation for each input.
 
         Returns:
-            `(shuffled, restored)`, both of the shape of the inputs (as cropped or padded).
+            `(shuffled, restored)`, both of the shape and dtype of the inputs, as cropped or padded.
+
+        Raises:
+            ValueError: If a row of `order` is no permutation.
         """
         shuffled = shuffle_patches(self.patches(ops.convert_to_tensor(x)), order)
         ranks = hard_rank(self._places(self.context_free_network(shuffled, training=False)))

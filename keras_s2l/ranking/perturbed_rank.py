@@ -9,13 +9,14 @@ from keras_s2l._gradients import custom_gradient
 from keras_s2l._seeds import ReplicaSeedGenerator, SavedDraws
 from keras_s2l.ranking import noises, pairs
 from keras_s2l.ranking.hard_rank import hard_rank
-from keras_s2l.ranking.projections import HARDEST, SOFTER, SOFTEST
 from keras_s2l.ranking.rows import (
     DIRECTIONS,
     checked,
+    checked_strength,
     ranks_from_rows,
     scores_to_rows,
     widened_dtype,
+    within_float32,
 )
 
 
@@ -64,7 +65,7 @@ def perturbed_rank(
     Reference: Berthet et al., Learning with Differentiable Perturbed Optimizers, 2020, section 2
     and proposition 3.1, https://arxiv.org/abs/2002.08676; the closed form for ranks is ours.
     """
-    sigma = min(max(_checks.positive_float("sigma", sigma, SOFTER), HARDEST), SOFTEST)
+    sigma = within_float32(checked_strength("sigma", sigma))
     _checks.one_of("noise", noise, noises.NOISES)
     scores, mask, axis = checked(scores, direction, axis, mask)
     # A tensor, not a constant: one compilation serves all scales.
@@ -148,7 +149,7 @@ class PerturbedRank(SavedDraws, keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.supports_masking = True
-        self.sigma = _checks.positive_float("sigma", sigma, SOFTER)
+        self.sigma = checked_strength("sigma", sigma)
         self.noise = _checks.one_of("noise", noise, noises.NOISES)
         self.num_samples = num_samples
         if num_samples is not None:

@@ -20,6 +20,16 @@ def checked(scores, direction, axis, mask):
     return scores, None if mask is None else _checks.mask_of("scores", scores, mask), axis
 
 
+def checked_strength(name, strength):
+    """A strength, or a scale of noise, as a float; raises `ValueError` unless it is positive."""
+    return _checks.positive_float(name, strength, "try 1.0, lower it for a harder result")
+
+
+def within_float32(strength):
+    """The strength, or one beyond which nothing changes: float32 would know it as 0 or infinity."""
+    return min(max(strength, 1e-30), 1e30)
+
+
 def to_rows(x, axis):
     """`x` as rows `(batch, n)` along `axis`."""
     x = ops.moveaxis(x, axis, -1)

@@ -9,9 +9,10 @@ from keras_s2l._gradients import differentiable
 from keras_s2l.ranking import isotonic, sorting
 from keras_s2l.ranking.blocks import block_sums
 from keras_s2l.ranking.heights import heights_and_targets
-from keras_s2l.ranking.projections import REGULARIZATIONS, SOFTER, project
+from keras_s2l.ranking.projections import REGULARIZATIONS, project
 from keras_s2l.ranking.rows import (
     DIRECTIONS,
+    checked_strength,
     count_real,
     from_rows,
     ranks_from_rows,
@@ -174,7 +175,7 @@ class SoftRank(keras.layers.Layer):
     def __init__(self, strength=1.0, regularization="l2", direction="ascending", axis=-1, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True
-        self.strength = _checks.positive_float("strength", strength, SOFTER)
+        self.strength = checked_strength("strength", strength)
         self.regularization = _checks.one_of("regularization", regularization, REGULARIZATIONS)
         self.direction = _checks.one_of("direction", direction, DIRECTIONS)
         self.axis = axis

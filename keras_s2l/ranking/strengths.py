@@ -9,7 +9,12 @@ from keras_s2l.ranking.projections import REGULARIZATIONS
 from keras_s2l.ranking.rows import checked, count_real, scores_to_rows
 
 RankStrengths = collections.namedtuple("RankStrengths", ["hard", "pooled"])
-RankStrengths.__doc__ = """What `rank_strengths` returns.
+RankStrengths.__doc__ = """What `rank_strengths` returns: between which strengths ranks are soft.
+
+Attributes:
+    hard: Below it soft ranks are the hard ones; float tensor, of the shape of the scores without
+        the axis that is ranked.
+    pooled: Above it all scores of a row are one block; the same.
 
 Example:
 >>> RankStrengths(hard=1.0, pooled=3.0).hard   # 1.0

@@ -15,7 +15,7 @@ def make(audio):
 
 
 def test_silent_recordings_are_left_out_and_counted_with_their_labels():
-    kept = recordings.usable(make(np.float32([[0, 0], [0.5, 0], [0, 1e-5], [0, -0.5]])), "set")
+    kept = recordings.usable(make(np.int16([[0, 0], [900, 0], [0, 1], [0, -900]])), "set")
     np.testing.assert_array_equal(kept.labels["pitch"], [1, 3])
     assert kept.left_out == {"recording 0": "silent", "recording 2": "silent"}
     assert len(kept) == 2
@@ -25,19 +25,9 @@ def test_the_loudest_negative_sample_of_16_bits_is_loud():
     assert recordings.usable(make(np.int16([[-32768, 0]])), "set").left_out == {}
 
 
-@pytest.mark.parametrize("audio", [[[9000, 9000], [1, 17]], [[0.5, 0.5], [0.5, 0.501]]])
-def test_a_level_off_zero_is_silent(audio):
-    dtype = "int16" if isinstance(audio[0][0], int) else "float32"
-    kept = recordings.usable(make(np.array(audio, dtype)), "set")
+def test_a_level_off_zero_is_silent():
+    kept = recordings.usable(make(np.int16([[9000, 9000], [1, 17]])), "set")
     assert kept.left_out == {"recording 0": "silent"}
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_numbers_that_are_not_finite_are_refused_with_the_first_of_them(bad):
-    audio = np.full((4, 3), 0.5, "float32")
-    audio[2:, 1] = bad
-    with pytest.raises(UserError, match=r"2 of 4 recordings hold NaN or infinity, .* number 2"):
-        recordings.usable(make(audio), "set")
 
 
 def test_all_silent_is_refused():

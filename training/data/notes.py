@@ -77,7 +77,7 @@ class Notes(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: typing.ClassVar = {
-        "1.0.0": "120 programs, 60 pitches, 2 velocities, one second."
+        "1.0.0": "120 programs, one second; 60 pitches at 2 velocities, or `notes_varied`'s."
     }
 
     def _info(self):

@@ -1,4 +1,4 @@
-"""Waveforms that can be learned from, and those that cannot."""
+"""Recordings and their windows, and recordings that cannot be learned from."""
 
 import dataclasses
 import itertools
@@ -20,27 +20,19 @@ def loudness(waveforms):
 
 
 def usable(examples, name):
-    """Leaves out silent recordings; refuses numbers that are not finite, and a set left empty.
+    """Leaves out silent recordings; refuses a set left empty.
 
     Args:
-        examples: `Examples` of audio, int16 or float32 in [-1, 1].
+        examples: `Examples` of audio.
         name: What to call them in an error.
 
     Raises:
-        UserError: If a recording holds a NaN or an infinity, or no recording can be used.
+        UserError: If no recording can be used.
     """
     audio = examples.inputs
     if len(audio) == 0:
         raise UserError(f"{name} holds no recordings.")
-    if np.issubdtype(audio.dtype, np.floating):
-        bad = np.flatnonzero(~np.isfinite(audio).all(axis=1))
-        if len(bad):
-            raise UserError(
-                f"{name}: {len(bad)} of {len(audio)} recordings hold NaN or infinity, the first is "
-                f"number {bad[0]}. Mend or remove them: training on them would give NaN weights."
-            )
-    full_scale = 32768 if audio.dtype == np.int16 else 1.0
-    loud = loudness(audio) / full_scale >= SILENCE
+    loud = loudness(audio) / 32768 >= SILENCE
     if not loud.any():
         raise UserError(
             f"{name}: all {len(audio)} recordings are silent (below {SILENCE} of full scale)."

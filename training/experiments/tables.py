@@ -95,11 +95,11 @@ def _ours(rows):
 
 
 def _compared(ours, row, task, metric):
-    """Of the largest number of labels that both have; what needs more labels has those."""
-    counts = [list(of["scores"].get(task, {})) for of in (ours, row)]
-    if not all(counts):
+    """Each by the one number of labels that it has: what needs more labels has those."""
+    scores_of = [list(of["scores"].get(task, {}).values()) for of in (ours, row)]
+    if not all(scores_of):
         return None
-    first, second = (ours["scores"][task][counts[0][-1]], row["scores"][task][counts[1][-1]])
+    (first,), (second,) = scores_of
     return results.comparison(first, second, metric)
 
 
