@@ -48,7 +48,7 @@ def order_and_mask(order, scores):
 def are_rankings(order):
     """Which rows hold each of `0 … m - 1` once in m slots and -1 in the others: `(batch,)`.
 
-    For compiled steps too, where a row that does not cannot be refused.
+    For compiled steps too, and others in which labels cannot be seen, and so not be refused.
     """
     order = ops.convert_to_tensor(order)
     ranks, width = ops.cast(order, "int32"), ops.shape(order)[1]

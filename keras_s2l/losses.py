@@ -27,7 +27,10 @@ def _labels_and_scores(order, scores):
 
 def _of_rankings(values, order, dtype):
     """The losses, NaN and without a gradient where a row of `order` is no ranking."""
-    return ops.cast(ops.where(are_rankings(order), values, float("nan")), dtype)
+    right = are_rankings(order)
+    # Computed: a NaN that stands in the graph would be found by tools that look for NaN.
+    undefined = ops.sqrt(ops.cast(right, values.dtype) - 1)
+    return ops.cast(ops.where(right, values, undefined), dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
@@ -51,9 +54,10 @@ class FenchelYoungRankLoss(keras.losses.Loss):
             the sum over its pairs.
 
     Call with `order` `(batch, n)`, numbers of any dtype, each row a permutation of `0 … n - 1`, -1
-    in slots that are absent, and `scores` of the same shape, which are cast to the `dtype` of the
-    loss, float32 unless it is given. What is not a permutation is an error where the values can be
-    seen; inside a compiled step, where they cannot, the loss of its row is NaN.
+    in slots that are absent, and `scores` of the same shape; both are cast to the `dtype` of the
+    loss, float32 unless it is given, which must hold `n`. What is not a permutation is an error
+    where the values can be seen; inside a compiled step, where they cannot, the loss of its row is
+    NaN, whatever its weight, and trains nothing. To leave a row out give -1 in all its slots.
 
     Raises:
         ValueError: If an argument has another value, the shapes differ, or a row of `order` is seen
@@ -97,8 +101,6 @@ class FenchelYoungRankLoss(keras.losses.Loss):
 
         Raises:
             ValueError: If the loss is in closed form, or takes another number of samples.
-
-        Within it there can be no other `using` of the same loss.
         """
         expected = keras.KerasTensor((None, self.num_samples, None))
         if self.num_samples is None or not _checks.same_shape(draws, expected):
@@ -106,11 +108,11 @@ class FenchelYoungRankLoss(keras.losses.Loss):
                 "`draws` must have shape (batch, num_samples, n), for a loss that samples. "
                 f"Received: draws of shape {tuple(draws.shape)}, num_samples={self.num_samples}"
             )
-        self._draws = draws
+        before, self._draws = self._draws, draws
         try:
             yield
         finally:
-            self._draws = None
+            self._draws = before
 
     def call(self, order, scores):
         dtype = _checks.floating_tensor("scores", scores).dtype

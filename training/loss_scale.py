@@ -11,8 +11,9 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
     Keras has each look at its own gradient, before they are summed, and takes the answer of the
     first: what overflows on another would spoil the weights.
 
-    A step that is skipped counts: a run goes on with the batch after the last one that it took, and
-    Keras would have it take as many batches again as it had skipped.
+    A step that is skipped counts, also towards a schedule of the learning rate: a run goes on with
+    the batch after the last one that it took, and Keras would have it take as many batches again as
+    it had skipped. The inner optimizer must not accumulate gradients.
     """
 
     def check_finite(self, grads):

@@ -1,6 +1,7 @@
 """What a transfer compares: the exported encoder and the same one untrained, frozen or not."""
 
 import copy
+import math
 
 import keras
 import numpy as np
@@ -137,11 +138,10 @@ def _variables(encoder):
 def _calibrated(architecture, shape, seed, part):
     """The untrained encoder with batch-norm statistics of examples; it sees no labels."""
     encoder = _fresh(architecture, shape, seed)
-    chosen = np.random.default_rng(seed).permutation(len(part))
-    firsts = range(0, min(len(chosen), CALIBRATION_EXAMPLES), CALIBRATION_BATCH_SIZE)
-    take_statistics(
-        encoder, (part.batch(chosen[first : first + CALIBRATION_BATCH_SIZE]) for first in firsts)
-    )
+    chosen = np.random.default_rng(seed).permutation(len(part))[:CALIBRATION_EXAMPLES]
+    # Of one size, for each batch counts as much as another.
+    batches = np.array_split(chosen, math.ceil(len(chosen) / CALIBRATION_BATCH_SIZE))
+    take_statistics(encoder, map(part.batch, batches))
     return encoder
 
 

@@ -239,6 +239,26 @@ def test_a_label_that_is_no_permutation_trains_nothing_in_a_compiled_step(make, 
     assert np.any(gradient[:2])
 
 
+def test_of_right_labels_a_tool_that_looks_for_nan_finds_none():
+    order, scores = _examples()
+    compiled = tf.function(FenchelYoungRankLoss())
+    tf.debugging.enable_check_numerics()
+    try:
+        assert np.isfinite(compiled(tf.constant(order), tf.constant(scores)))
+        with pytest.raises(tf.errors.InvalidArgumentError, match="NaN"):
+            compiled(tf.constant(order + 1), tf.constant(scores))
+    finally:
+        tf.debugging.disable_check_numerics()
+
+
+@pytest.mark.parametrize("weights", [[1.0, 1.0], [1.0, 0.0]])
+def test_a_weight_of_zero_does_not_hide_a_wrong_label_but_absent_slots_do(weights):
+    scores = tf.constant([[0.0, 1.0], [2.0, 1.0]])
+    compiled = tf.function(FenchelYoungRankLoss())
+    assert np.isnan(compiled(tf.constant([[0, 1], [0, 0]]), scores, tf.constant(weights)))
+    assert np.isfinite(compiled(tf.constant([[0, 1], [-1, -1]]), scores, tf.constant(weights)))
+
+
 @pytest.mark.parametrize("name", ["regularization", "noise"])
 def test_an_unknown_regularization_or_noise_is_refused(name):
     make = SoftRankLoss if name == "regularization" else FenchelYoungRankLoss
@@ -430,6 +450,8 @@ def test_draws_that_are_given_are_the_noise():
             ranks = stats.rankdata(perturbed, method="ordinal") - 1
             expected[b] += perturbed @ (ranks - order[b]) / 7
     with loss.using(draws):
+        with loss.using(2 * draws):
+            assert (np.abs(loss(order, scores) - expected) > 1e-6).any()
         np.testing.assert_allclose(loss(order, scores), expected, rtol=1e-10)
     other = loss(order, scores)  # Its own again.
     assert (np.abs(other - expected) > 1e-6).all()

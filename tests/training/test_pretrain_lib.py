@@ -119,7 +119,7 @@ def eight_pictures(monkeypatch):
 def test_steps_that_loss_scaling_skipped_are_not_taken_again_by_a_run_that_goes_on(
     tmp_path, monkeypatch
 ):
-    scales, too_large = [], 2.0**15
+    scales, too_large = [], 2.0**15  # That of Keras, which some of the first steps overflow at.
 
     def optimizer(inner):
         scales.append(loss_scale.LossScaleOptimizer(inner, initial_scale=too_large))

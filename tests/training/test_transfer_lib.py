@@ -263,12 +263,13 @@ def export_of_pictures():
     }
 
 
-def test_batch_norms_have_the_statistics_of_however_few_examples_there_are():
-    few, metadata = brightness(20, 0), export_of_pictures()
-    pictures, splits = few.batch(np.arange(20)), {"train": few, "test": few}
+@pytest.mark.parametrize("count", [20, 65])
+def test_batch_norms_have_the_statistics_of_however_few_examples_there_are(count):
+    few, metadata = brightness(count, 0), export_of_pictures()
+    pictures, splits = few.batch(np.arange(count)), {"train": few, "test": few}
     frozen = dataclasses.replace(CONFIG, num_labels=(10,), seeds=1, encoders=("calibrated",))
     supervised = dataclasses.replace(frozen, protocol="supervised")
-    drawn = [transfer_lib.labelled_set(20, frozen, 0)]
+    drawn = [transfer_lib.labelled_set(count, frozen, 0)]
     encoder = transfer_rows.make(supervised, metadata, splits, drawn)["supervised"].encoder
     layers = encoder._flatten_layers()
     first = next(x for x in layers if isinstance(x, keras.layers.BatchNormalization))
@@ -276,8 +277,9 @@ def test_batch_norms_have_the_statistics_of_however_few_examples_there_are():
     first.call = lambda inputs, **kwargs: seen.append(inputs) or call(inputs, **kwargs)
     embeddings = encoder(pictures, training=False)
     mean, variance = (f(seen[0], axis=(0, 1, 2)) for f in (np.mean, np.var))
-    np.testing.assert_allclose(first.moving_mean, mean, atol=1e-5)
-    np.testing.assert_allclose(first.moving_variance, variance, rtol=1e-3)
+    # Of two batches the variance within them, and one of them has one example more.
+    np.testing.assert_allclose(first.moving_mean, mean, atol=1e-5 if count == 20 else 1e-3)
+    np.testing.assert_allclose(first.moving_variance, variance, rtol=1e-3 if count == 20 else 0.05)
     row = transfer_rows.make(frozen, metadata, splits, drawn)["calibrated"]
     np.testing.assert_allclose(row.embeddings["test"], embeddings, atol=1e-5)
 

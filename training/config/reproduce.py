@@ -16,7 +16,7 @@ class ReproduceConfig(DataConfig):
     table: tuple[int, ...] = flag((), "1: objectives; 2: what is cut")
     figure: tuple[int, ...] = flag((), "2: numbers of labels, and of examples; 3: of patches")
     objectives: tuple[str, ...] = flag(
-        (), "table 1: only these beside the perturbed Fenchel-Young loss, none for all"
+        (), "table 1: only these beside the perturbed Fenchel-Young loss; all if not given"
     )
     ablation: bool = flag(False, "what one choice of the recipe at a time is worth")
     setting: str = flag("quick", "quick: few steps, for CPU cores; full: for a GPU")

@@ -95,7 +95,7 @@ def _ours(rows):
 
 
 def _compared(ours, row, task, metric):
-    """Each by the one number of labels that it has: what needs more labels has those."""
+    """Each is measured with one number of labels, supervised training also with more than ours."""
     scores_of = [list(of["scores"].get(task, {}).values()) for of in (ours, row)]
     if not all(scores_of):
         return None

@@ -150,6 +150,10 @@ def test_a_page_is_made_of_whatever_there_is(tmp_path):
     assert "max over 0 to 1 of 6 pre-training seeds" in markdown
     assert "All pre-training is of 1,000 steps" in markdown
     assert "both stop early, by a fifth of the labels held out" in markdown
+    assert "The others were not run" not in markdown
+    gathered["config"]["objectives"] = ["mean_squared_error", "soft_rank"]
+    markdown = page.as_markdown(gathered, "command")
+    assert "beside perturbed F-Y in closed form: mean_squared_error, soft_rank. The oth" in markdown
     gathered["config"]["early_stopping"] = False
     assert "both end after their steps" in page.as_markdown(gathered, "command")
 
