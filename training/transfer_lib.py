@@ -10,7 +10,7 @@ import tqdm
 
 import keras_s2l
 from keras_s2l import pretrained_encoders
-from training import distribution, heads, pictures, records, scores, transfer_rows
+from training import distribution, heads, markdown, pictures, records, scores, transfer_rows
 from training.config import HEAD_NOT_STATED_IN_THE_PAPER
 from training.data import decoding, sets
 from training.errors import UserError
@@ -246,18 +246,15 @@ def spread(of_draws):
 def table(tasks):
     """The tasks of a report as a Markdown table: min ← **median** → max over label draws."""
     counts = list(_cells(next(iter(tasks.values())))[0][1])
-    lines = [
-        "| task | encoder | " + " | ".join(f"{count} labels" for count in counts) + " |",
-        "|---" * (2 + len(counts)) + "|",
-    ]
+    lines = [["task", "encoder", *(f"{count} labels" for count in counts)]]
     for task, rows in tasks.items():
         for name, of_counts in _cells(rows):
             cells = [
                 scores.spread(cell["min"], cell["median"], cell["max"], rows["metric"])
                 for cell in of_counts.values()
             ]
-            lines.append(f"| {task}, {rows['metric']} | {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+            lines.append([f"{task}, {rows['metric']}", name, *cells])
+    return markdown.table(lines)
 
 
 def _cells(rows):
