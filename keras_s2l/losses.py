@@ -25,9 +25,8 @@ def _labels_and_scores(order, scores):
     return ops.cast(order, scores.dtype), present, scores
 
 
-def _of_rankings(values, order, dtype):
-    """The losses, NaN and without a gradient where a row of `order` is no ranking."""
-    right = are_rankings(order)
+def _where_right(right, values, dtype):
+    """The losses, NaN and without a gradient where the label of a row is not `right`."""
     # Computed: a NaN that stands in the graph would be found by tools that look for NaN.
     undefined = ops.sqrt(ops.cast(right, values.dtype) - 1)
     return ops.cast(ops.where(right, values, undefined), dtype)
@@ -118,7 +117,7 @@ class FenchelYoungRankLoss(keras.losses.Loss):
         dtype = _checks.floating_tensor("scores", scores).dtype
         ranks, present, scores = _labels_and_scores(order, scores)
         value = self._sampled if self.num_samples else self._closed_form
-        return _of_rankings(value(ranks, present, scores), order, dtype)
+        return _where_right(are_rankings(order), value(ranks, present, scores), dtype)
 
     def _closed_form(self, order, present, scores):
         scale = noises.scale(self.noise, self.sigma)
@@ -194,7 +193,8 @@ class SoftRankLoss(keras.losses.Loss):
         ranks, present, scores = _labels_and_scores(order, scores)
         # Absent slots have rank -1, as in the order: they add nothing.
         soft = soft_rank(scores, self.strength, self.regularization, mask=present)
-        return _of_rankings(0.5 * ops.sum(ops.square(soft - ranks), axis=1), order, dtype)
+        value = 0.5 * ops.sum(ops.square(soft - ranks), axis=1)
+        return _where_right(are_rankings(order), value, dtype)
 
     def get_config(self):
         own = ("strength", "regularization")
@@ -231,7 +231,8 @@ class ScoreMeanSquaredError(keras.losses.Loss):
         ranks, present, scores = _labels_and_scores(order, scores)
         squares = ops.where(present, ops.square(scores - ranks), 0.0)
         count = ops.sum(ops.cast(present, scores.dtype), axis=1)
-        return _of_rankings(ops.sum(squares, axis=1) / ops.maximum(count, 1.0), order, dtype)
+        value = ops.sum(squares, axis=1) / ops.maximum(count, 1.0)
+        return _where_right(are_rankings(order), value, dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_s2l")
@@ -284,8 +285,7 @@ class PermutationCrossEntropy(keras.losses.Loss):
         same = ops.all(order[:, None, :] == self.permutations[None], axis=2)
         log_probabilities = ops.log_softmax(widened(logits), axis=1)
         value = -ops.sum(ops.where(same, log_probabilities, 0.0), axis=1)
-        value = ops.where(ops.any(same, axis=1), value, float("nan"))
-        return ops.cast(value, logits.dtype)
+        return _where_right(ops.any(same, axis=1), value, logits.dtype)
 
     def get_config(self):
         return {**super().get_config(), "permutations": self.permutations.tolist()}
